@@ -121,8 +121,15 @@ type Device interface {
 	CreateCQ(depth int, channel CompletionChannel) (CQ, error)
 	// Port queries a port, counted from 1.
 	Port(n int) (PortAttr, error)
-	// GIDs returns the GID table of a port.
+	// GIDs returns the valid entries of a port's GID table.
 	GIDs(port int) ([]GID, error)
+	// Removed is closed when the device has been removed from the system. From then on
+	// everything made from it fails; its owner closes it all the same.
+	Removed() <-chan struct{}
+	// OnAsyncEvent has f called for each asynchronous event of the device, from a
+	// goroutine that must not be held up, until cancel is called. A call of f may be
+	// under way when cancel returns, none begins afterwards.
+	OnAsyncEvent(f func(AsyncEvent)) (cancel func())
 }
 
 // PD is a protection domain. Close fails with EBUSY while something uses it.

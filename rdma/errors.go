@@ -1,0 +1,48 @@
+package rdma
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+)
+
+// OpError is the error of an operation on an RDMA object.
+type OpError struct {
+	Op     string // what was tried, such as "resolve address"
+	Device string // the device's name; empty where none was known
+	Err    error  // usually a syscall.Errno
+}
+
+// Error returns "rdma: op: device: error".
+func (e *OpError) Error() string {
+	var b strings.Builder
+	b.WriteString("rdma: ")
+	b.WriteString(e.Op)
+	if e.Device != "" {
+		b.WriteString(": ")
+		b.WriteString(e.Device)
+	}
+	b.WriteString(": ")
+	b.WriteString(e.Err.Error())
+	return b.String()
+}
+
+// Unwrap returns Err.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// errnoError makes an OpError of a positive errno, nil of 0.
+func errnoError(op, device string, errno int) error {
+	if errno == 0 {
+		return nil
+	}
+	return &OpError{Op: op, Device: device, Err: syscall.Errno(errno)}
+}
+
+// Errno returns the errno that err unwraps to, and 0 if there is none.
+func Errno(err error) syscall.Errno {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return 0
+}
