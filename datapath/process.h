@@ -1,0 +1,43 @@
+/*
+ * What the process and its threads know of engines: the state behind the demi_* calls of C
+ * programs, which have no argument that names an engine.
+ *
+ * A call before the first demi_init answers ENOSYS, and so does every call in a child made
+ * by fork: the child has neither the threads nor the queue pairs of its parent. A thread
+ * that called demi_init has an engine of its own, every other one uses the process's first.
+ * Go programs name their engine and need nothing of this.
+ *
+ * Threads: any.
+ */
+#ifndef CATMINT_PROCESS_H
+#define CATMINT_PROCESS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct dp_engine;
+
+/* True from the first dp_process_bind on, never in a forked child. Use dp_process_ready. */
+extern atomic_bool dp_process_is_ready;
+
+/* Whether demi_* calls have something to work on; ENOSYS otherwise. One load. */
+static inline bool dp_process_ready(void) {
+    return atomic_load_explicit(&dp_process_is_ready, memory_order_acquire);
+}
+
+/* True in a child made by fork after the library was loaded. */
+bool dp_process_forked(void);
+
+/* The calling thread's engine, or else the process's first; NULL when not ready. */
+struct dp_engine *dp_process_engine(void);
+
+/*
+ * Makes e the calling thread's engine, and the process's first if there is none. EEXIST: the
+ * thread has one. ENOSYS: in a forked child. e must live as long as the process.
+ */
+int dp_process_bind(struct dp_engine *e);
+
+/* Whether the calling thread has an engine of its own. */
+bool dp_process_bound(void);
+
+#endif
