@@ -29,7 +29,7 @@
 
 enum frame_type {
     FRAME_DATA = 1,    /* a whole message; arg 0 */
-    FRAME_CREDIT = 2,  /* returns receives, nothing else; arg 0 */
+    FRAME_CREDIT = 2,  /* returns receives; arg: data receives added since the hello */
     FRAME_RTS = 3,     /* a message to be fetched by RDMA READ; arg: its number */
     FRAME_DONE = 4,    /* arg: number of the RTS whose bytes have been read */
     FRAME_FIN = 5,     /* no DATA or RTS follows; arg 0 */
@@ -170,11 +170,10 @@ static inline int frame_parse(const uint8_t *in, size_t bytes, const struct fram
         return f->length == 0 || f->flags != 0 || f->arg != 0 ? EPROTO : 0;
     case FRAME_RTS:
         return f->length != FRAME_RTS_SIZE || f->flags != 0 ? EPROTO : 0;
-    case FRAME_CREDIT:
-        return f->length != 0 || f->flags != 0 || f->arg != 0 ? EPROTO : 0;
     case FRAME_FIN:
     case FRAME_FIN_ACK:
         return f->length != 0 || (f->flags & ~FRAME_F_FULL) != 0 || f->arg != 0 ? EPROTO : 0;
+    case FRAME_CREDIT:
     case FRAME_DONE:
     case FRAME_PING:
     case FRAME_PONG:

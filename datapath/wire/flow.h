@@ -1,0 +1,409 @@
+/*
+ * The rules of flow control, sequence and close of one connection (docs/protocol.md).
+ *
+ * Pure: struct flow is counts and flags, nothing here does I/O, takes memory, time or a
+ * lock. The caller serialises calls on one struct flow (the engine holds its lock). The
+ * engine sends and receives by these functions, and datapath/model explores the same
+ * functions over every interleaving: change a rule here and run its tests.
+ *
+ * Two accounts of receives, both ways. DATA and RTS use one of the peer's data receives,
+ * returned when its application takes the message; every other frame uses one of its
+ * control receives, returned by its engine at once. Counts are cumulative and 16 bits wide,
+ * every frame carries both, so nothing depends on a particular frame and a repeat is harmless.
+ */
+#ifndef CATMINT_WIRE_FLOW_H
+#define CATMINT_WIRE_FLOW_H
+
+#include "frame.h"
+
+/*
+ * Bounds of the windows. With four control receives both sides always get out of a corner,
+ * and one-way traffic costs no CREDIT but the receiver's own: see datapath/model.
+ */
+#define FLOW_DATA_WINDOW_MIN 1u
+#define FLOW_CTRL_WINDOW_MIN 4u
+#define FLOW_CTRL_WINDOW_DEFAULT 4u
+#define FLOW_WINDOW_MAX 16384u /* of either account: differences of counts stay below 2^15 */
+
+/* How far one direction has been closed. Levels only rise. */
+enum flow_fin {
+    FLOW_OPEN = 0,
+    FLOW_HALF = 1, /* sends no more messages, still reads */
+    FLOW_FULL = 2, /* neither sends nor reads: messages that arrive are dropped */
+};
+
+struct flow {
+    /* What we send. */
+    uint16_t seq_out;          /* of the next frame */
+    uint16_t data_sent;        /* DATA and RTS sent */
+    uint16_t data_acked;       /* of those, receives returned by the peer, as last heard */
+    uint16_t ctrl_sent;        /* control frames sent */
+    uint16_t ctrl_acked;       /* of those, receives returned by the peer, as last heard */
+    uint16_t peer_data_window; /* the peer's data receives: its hello's and those added since */
+    uint16_t peer_ctrl_window; /* the peer's control receives */
+    uint16_t peer_added;       /* of peer_data_window, added since the hello */
+
+    /* What we receive. */
+    uint16_t seq_in;        /* of the next frame */
+    uint16_t data_in;       /* DATA and RTS received */
+    uint16_t data_returned; /* of those, receives posted anew */
+    uint16_t data_told;     /* data_returned as last sent */
+    uint16_t ctrl_in;       /* control frames received */
+    uint16_t ctrl_returned; /* of those, receives posted anew */
+    uint16_t ctrl_told;     /* ctrl_returned as last sent */
+    uint16_t data_window;   /* our data receives: our hello's and those added since */
+    uint16_t ctrl_window;   /* our control receives */
+    uint16_t added;         /* of data_window, added since the hello */
+    uint16_t added_told;    /* added as last sent in a CREDIT */
+
+    /* Thresholds, fixed by flow_init and flow_add. */
+    uint16_t data_due;     /* a bare CREDIT goes when so many data receives are owed, */
+    uint16_t ctrl_due;     /* or so many control receives */
+    uint16_t ctrl_reserve; /* control slots for frames that themselves return control receives */
+
+    /* Close: enum flow_fin. */
+    uint8_t fin_want;    /* what the application asked for */
+    uint8_t fin_sent;    /* level of our last FIN */
+    uint8_t fin_acked;   /* level of the peer's last FIN_ACK */
+    uint8_t peer_fin;    /* level of the peer's last FIN */
+    uint8_t peer_finack; /* level of our last FIN_ACK */
+
+    /* Liveness. */
+    uint8_t ping_sent; /* a PING of ours is unanswered */
+    uint8_t pong_owed; /* a PING of the peer's is unanswered */
+    uint32_t ping_arg; /* of the PING that we sent */
+    uint32_t pong_arg; /* of the PING that we answer */
+
+    /* Large messages, numbered from 0 each way. */
+    uint32_t rts_sent; /* RTS sent: the number of the next */
+    uint32_t rts_open; /* of those, neither DONE nor RESET */
+    uint32_t rts_in;   /* RTS received */
+    uint32_t rts_owed; /* of those, neither DONE nor RESET sent by us */
+};
+
+/* ---- Constants as functions of the windows ------------------------------------------- */
+
+/* Half of the data window, rounded up: one bare CREDIT for each half, none in ping-pong. */
+static inline uint16_t flow_data_due(uint16_t data_window) {
+    return (uint16_t)((data_window + 1u) / 2u);
+}
+
+/*
+ * Above 1, or CREDITs would answer each other for ever; below the window, or a side with one
+ * slot left could wait for a return that never comes; above 2, or the sender of one-way
+ * traffic would answer the two CREDITs that return its window by one of its own.
+ */
+static inline uint16_t flow_ctrl_due(uint16_t ctrl_window) {
+    uint16_t half = (uint16_t)((ctrl_window + 1u) / 2u);
+    return half < 3 ? 3 : half;
+}
+
+/* ---- Start --------------------------------------------------------------------------- */
+
+/*
+ * Sets up f from both hellos, before the first frame either way. EPROTO: a window outside
+ * its bounds (ours is checked too).
+ */
+static inline int flow_init(struct flow *f, uint32_t data_window, uint32_t ctrl_window,
+                            uint32_t peer_data_window, uint32_t peer_ctrl_window) {
+    if (data_window < FLOW_DATA_WINDOW_MIN || data_window > FLOW_WINDOW_MAX ||
+        peer_data_window < FLOW_DATA_WINDOW_MIN || peer_data_window > FLOW_WINDOW_MAX ||
+        ctrl_window < FLOW_CTRL_WINDOW_MIN || ctrl_window > FLOW_WINDOW_MAX ||
+        peer_ctrl_window < FLOW_CTRL_WINDOW_MIN || peer_ctrl_window > FLOW_WINDOW_MAX)
+        return EPROTO;
+    *f = (struct flow){
+        .peer_data_window = (uint16_t)peer_data_window,
+        .peer_ctrl_window = (uint16_t)peer_ctrl_window,
+        .data_window = (uint16_t)data_window,
+        .ctrl_window = (uint16_t)ctrl_window,
+        .data_due = flow_data_due((uint16_t)data_window),
+        .ctrl_due = flow_ctrl_due((uint16_t)ctrl_window),
+        .ctrl_reserve = 1,
+    };
+    return 0;
+}
+
+/* ---- Counts -------------------------------------------------------------------------- */
+
+/* DATA and RTS that the peer has a receive for. */
+static inline uint16_t flow_data_credit(const struct flow *f) {
+    return (uint16_t)(f->peer_data_window - (uint16_t)(f->data_sent - f->data_acked));
+}
+
+/* Control frames that the peer has a receive for. */
+static inline uint16_t flow_ctrl_credit(const struct flow *f) {
+    return (uint16_t)(f->peer_ctrl_window - (uint16_t)(f->ctrl_sent - f->ctrl_acked));
+}
+
+/* Data receives posted anew that the peer has not been told of. */
+static inline uint16_t flow_data_owed(const struct flow *f) {
+    return (uint16_t)(f->data_returned - f->data_told);
+}
+
+/* Control receives posted anew that the peer has not been told of. */
+static inline uint16_t flow_ctrl_owed(const struct flow *f) {
+    return (uint16_t)(f->ctrl_returned - f->ctrl_told);
+}
+
+/* A data receive has been posted in place of one whose message the application took. */
+static inline void flow_return_data(struct flow *f) {
+    f->data_returned++;
+}
+
+/* A control receive has been posted in place of one used. Owed to the peer at once. */
+static inline void flow_return_ctrl(struct flow *f) {
+    f->ctrl_returned++;
+}
+
+/*
+ * n more data receives have been posted: the window grows, and a CREDIT will say so.
+ * EINVAL: the window would exceed FLOW_WINDOW_MAX.
+ */
+static inline int flow_add(struct flow *f, uint32_t n) {
+    if (n > FLOW_WINDOW_MAX - f->data_window)
+        return EINVAL;
+    f->data_window = (uint16_t)(f->data_window + n);
+    f->added = (uint16_t)(f->added + n);
+    f->data_due = flow_data_due(f->data_window);
+    return 0;
+}
+
+/* ---- Close --------------------------------------------------------------------------- */
+
+/* The application closes to level; never takes back. A FIN goes once pushes have been sent. */
+static inline void flow_close(struct flow *f, enum flow_fin level) {
+    if (f->fin_want < level)
+        f->fin_want = (uint8_t)level;
+}
+
+/* What a push made now answers: 0, or EPIPE when either side has closed this direction. */
+static inline int flow_push_error(const struct flow *f) {
+    return f->fin_want != FLOW_OPEN || f->peer_fin == FLOW_FULL ? EPIPE : 0;
+}
+
+/* Messages that arrive are dropped, and their receives returned at once: nobody will pop. */
+static inline bool flow_drops(const struct flow *f) {
+    return f->fin_want == FLOW_FULL;
+}
+
+/* More DATA or RTS may arrive. */
+static inline bool flow_expects_data(const struct flow *f) {
+    return f->peer_fin == FLOW_OPEN && f->fin_acked != FLOW_FULL;
+}
+
+/*
+ * Nothing is left that either side could want of the other: the peer will never read, or
+ * both directions have ended. A disconnection is orderly from here on; before, it is
+ * ECONNRESET.
+ */
+static inline bool flow_orderly(const struct flow *f) {
+    return f->peer_fin == FLOW_FULL || f->fin_acked == FLOW_FULL ||
+           (f->peer_fin != FLOW_OPEN && f->fin_acked != FLOW_OPEN);
+}
+
+/*
+ * The close that was asked for is done: the peer has acknowledged it or needs it no more,
+ * and we owe no FIN_ACK. Before it disconnects the engine also waits until every send that
+ * it posted has completed, so that its FIN_ACK is with the peer.
+ */
+static inline bool flow_drained(const struct flow *f) {
+    return f->fin_want != FLOW_OPEN && f->peer_finack == f->peer_fin &&
+           (f->fin_acked >= f->fin_want || f->peer_fin == FLOW_FULL ||
+            (f->peer_fin != FLOW_OPEN && f->fin_acked != FLOW_OPEN));
+}
+
+/* ---- What may be sent, and what is due ------------------------------------------------- */
+
+/* DATA or RTS may be sent. A push waits in order while this is false. */
+static inline bool flow_may_send_data(const struct flow *f) {
+    return flow_data_credit(f) > 0 && f->fin_sent == FLOW_OPEN && f->peer_fin != FLOW_FULL;
+}
+
+/*
+ * A control frame may be sent. The last slot is for a frame that itself returns control
+ * receives; without that rule both sides could be out of slots at once, for ever.
+ */
+static inline bool flow_may_send_ctrl(const struct flow *f) {
+    uint16_t credit = flow_ctrl_credit(f);
+    return credit > f->ctrl_reserve || (credit > 0 && flow_ctrl_owed(f) > 0);
+}
+
+/* A bare CREDIT is due: enough is owed, or the window has grown. Ask after all other sends. */
+static inline bool flow_credit_due(const struct flow *f) {
+    if (flow_ctrl_owed(f) >= f->ctrl_due)
+        return true;
+    return flow_expects_data(f) && (flow_data_owed(f) >= f->data_due || f->added != f->added_told);
+}
+
+/* A FIN_ACK is due; reads: RDMA READs of messages before the FIN are still to be done. */
+static inline bool flow_finack_due(const struct flow *f, bool reads) {
+    return f->peer_fin > f->peer_finack && !reads;
+}
+
+/*
+ * A FIN is due; pushes: some have not been sent yet. A peer that reads no more needs none,
+ * and after both directions have ended a full close has nothing to add.
+ */
+static inline bool flow_fin_due(const struct flow *f, bool pushes) {
+    return f->fin_want > f->fin_sent && !pushes && f->peer_fin != FLOW_FULL &&
+           (f->fin_sent == FLOW_OPEN || f->peer_fin == FLOW_OPEN);
+}
+
+/*
+ * The control frame to send now, or 0: FIN_ACK, PONG, FIN, then CREDIT. DONE and RESET are
+ * the engine's to send before, by flow_may_send_ctrl; DATA and RTS before a CREDIT.
+ */
+static inline uint8_t flow_next_ctrl(const struct flow *f, bool pushes, bool reads) {
+    if (!flow_may_send_ctrl(f))
+        return 0;
+    if (flow_finack_due(f, reads))
+        return FRAME_FIN_ACK;
+    if (f->pong_owed)
+        return FRAME_PONG;
+    if (flow_fin_due(f, pushes))
+        return FRAME_FIN;
+    if (flow_credit_due(f))
+        return FRAME_CREDIT;
+    return 0;
+}
+
+/* ---- Sending and receiving ------------------------------------------------------------- */
+
+/*
+ * Fills in the header of the frame that is sent next and accounts for it; the caller posts
+ * it before any other. The caller has asked flow_may_send_data or flow_may_send_ctrl. length
+ * is that of the payload. arg counts for PING, DONE and RESET; the others know their own.
+ */
+static inline void flow_send(struct flow *f, enum frame_type type, uint32_t length, uint32_t arg,
+                             struct frame *h) {
+    *h = (struct frame){
+        .type = (uint8_t)type,
+        .data_returned = f->data_returned,
+        .ctrl_returned = f->ctrl_returned,
+        .seq = f->seq_out++,
+        .length = length,
+    };
+    f->data_told = f->data_returned;
+    f->ctrl_told = f->ctrl_returned;
+    if (type == FRAME_DATA) {
+        f->data_sent++;
+        return;
+    }
+    if (type == FRAME_RTS) {
+        f->data_sent++;
+        f->rts_open++;
+        h->arg = f->rts_sent++;
+        return;
+    }
+    f->ctrl_sent++;
+    switch (type) {
+    case FRAME_CREDIT:
+        h->arg = f->added_told = f->added;
+        break;
+    case FRAME_FIN:
+        f->fin_sent = f->fin_want;
+        h->flags = f->fin_sent == FLOW_FULL ? FRAME_F_FULL : 0;
+        break;
+    case FRAME_FIN_ACK:
+        f->peer_finack = f->peer_fin;
+        h->flags = f->peer_finack == FLOW_FULL ? FRAME_F_FULL : 0;
+        break;
+    case FRAME_PING:
+        f->ping_sent = 1;
+        h->arg = f->ping_arg = arg;
+        break;
+    case FRAME_PONG:
+        f->pong_owed = 0;
+        h->arg = f->pong_arg;
+        break;
+    case FRAME_DONE:
+    case FRAME_RESET:
+        f->rts_owed--;
+        h->arg = arg;
+        break;
+    default:
+        break;
+    }
+}
+
+/* The part of flow_receive that depends on the type. */
+static inline int flow_receive_ctrl(struct flow *f, const struct frame *h) {
+    uint8_t level = h->flags & FRAME_F_FULL ? FLOW_FULL : FLOW_HALF;
+
+    switch (h->type) {
+    case FRAME_CREDIT:
+        if (h->arg < f->peer_added ||
+            h->arg - f->peer_added > FLOW_WINDOW_MAX - (uint32_t)f->peer_data_window)
+            return EPROTO;
+        f->peer_data_window = (uint16_t)(f->peer_data_window + (h->arg - f->peer_added));
+        f->peer_added = (uint16_t)h->arg;
+        return 0;
+    case FRAME_FIN:
+        if (level <= f->peer_fin)
+            return EPROTO;
+        f->peer_fin = level;
+        return 0;
+    case FRAME_FIN_ACK:
+        if (level <= f->fin_acked || level > f->fin_sent)
+            return EPROTO;
+        f->fin_acked = level;
+        return 0;
+    case FRAME_PING:
+        if (f->pong_owed)
+            return EPROTO;
+        f->pong_owed = 1;
+        f->pong_arg = h->arg;
+        return 0;
+    case FRAME_PONG:
+        if (!f->ping_sent || h->arg != f->ping_arg)
+            return EPROTO;
+        f->ping_sent = 0;
+        return 0;
+    case FRAME_DONE:
+    case FRAME_RESET:
+        if (f->rts_open == 0 || f->rts_sent - 1u - h->arg >= FLOW_WINDOW_MAX)
+            return EPROTO;
+        f->rts_open--;
+        return 0;
+    default:
+        return EPROTO;
+    }
+}
+
+/*
+ * Takes in a frame that frame_parse accepted, in the order of arrival. Returns 0, and the
+ * caller acts on the type; or EPROTO, and the connection is at an end: out of sequence,
+ * a receive used that was never granted, more returned than was used, a message after a
+ * FIN, or an answer to what was not asked. *f is not to be used after EPROTO.
+ */
+static inline int flow_receive(struct flow *f, const struct frame *h) {
+    uint16_t data_back = (uint16_t)(h->data_returned - f->data_acked);
+    uint16_t ctrl_back = (uint16_t)(h->ctrl_returned - f->ctrl_acked);
+
+    if (h->seq != f->seq_in || data_back > (uint16_t)(f->data_sent - f->data_acked) ||
+        ctrl_back > (uint16_t)(f->ctrl_sent - f->ctrl_acked))
+        return EPROTO;
+    f->seq_in++;
+    f->data_acked = h->data_returned;
+    f->ctrl_acked = h->ctrl_returned;
+    if (frame_is_data(h->type)) {
+        uint16_t told = (uint16_t)(f->data_window - f->added + f->added_told);
+
+        if ((uint16_t)(f->data_in - f->data_told) >= told || !flow_expects_data(f))
+            return EPROTO;
+        f->data_in++;
+        if (h->type == FRAME_RTS) {
+            if (h->arg != f->rts_in)
+                return EPROTO;
+            f->rts_in++;
+            f->rts_owed++;
+        }
+        return 0;
+    }
+    if ((uint16_t)(f->ctrl_in - f->ctrl_told) >= f->ctrl_window)
+        return EPROTO;
+    f->ctrl_in++;
+    return flow_receive_ctrl(f, h);
+}
+
+#endif
