@@ -235,9 +235,9 @@ static inline bool flow_credit_due(const struct flow *f) {
     return flow_expects_data(f) && (flow_data_owed(f) >= f->data_due || f->added != f->added_told);
 }
 
-/* A FIN_ACK is due; reads: RDMA READs of messages before the FIN are still to be done. */
-static inline bool flow_finack_due(const struct flow *f, bool reads) {
-    return f->peer_fin > f->peer_finack && !reads;
+/* A FIN_ACK is due: a FIN has come, and every RTS before it has had its DONE or RESET. */
+static inline bool flow_finack_due(const struct flow *f) {
+    return f->peer_fin > f->peer_finack && f->rts_owed == 0;
 }
 
 /*
@@ -253,10 +253,10 @@ static inline bool flow_fin_due(const struct flow *f, bool pushes) {
  * The control frame to send now, or 0: FIN_ACK, PONG, FIN, then CREDIT. DONE and RESET are
  * the engine's to send before, by flow_may_send_ctrl; DATA and RTS before a CREDIT.
  */
-static inline uint8_t flow_next_ctrl(const struct flow *f, bool pushes, bool reads) {
+static inline uint8_t flow_next_ctrl(const struct flow *f, bool pushes) {
     if (!flow_may_send_ctrl(f))
         return 0;
-    if (flow_finack_due(f, reads))
+    if (flow_finack_due(f))
         return FRAME_FIN_ACK;
     if (f->pong_owed)
         return FRAME_PONG;
