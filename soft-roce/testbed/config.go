@@ -1,0 +1,121 @@
+package testbed
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"catmint/soft-roce/internal/kernel"
+	"catmint/soft-roce/internal/qemu"
+	"catmint/soft-roce/internal/roce"
+)
+
+// Defaults of Config.
+const (
+	DefaultMemoryMiB   = 2048
+	DefaultCPUs        = 2
+	DefaultBootTimeout = 2 * time.Minute
+)
+
+// kvmHello is how long a guest under KVM may take to say hello before KVM is given up. Where KVM
+// works this takes a second.
+const kvmHello = 20 * time.Second
+
+// Config describes a test bed. The zero value is one host with the newest kernel.
+type Config struct {
+	Hosts     int    // 1 (or 0) or 2
+	Kernel    string // "" or "newest"; "6.1"; folder of an unpacked kernel package; .deb file
+	Accel     string // "" or "auto"; "tcg"; "kvm"
+	MemoryMiB int    // of each host
+	CPUs      int    // of each host
+	MTU       int    // of the network device, bytes
+
+	Modules  []string // further kernel modules to load
+	Writable []string // folders that commands may change outside; writes elsewhere stay inside
+
+	BootTimeout time.Duration // until the hosts can be used
+
+	CacheDir string    // "" is the default, see CacheDir
+	Init     string    // guest-init binary; "" finds or builds it, see README.md
+	QEMU     string    // QEMU binary; "" is qemu-system-x86_64
+	Console  io.Writer // gets a copy of the hosts' consoles; may be nil
+	Log      io.Writer // told what takes long, in lines; may be nil
+}
+
+// CacheDir returns the folder for kernels, archives and findings: $SOFT_ROCE_CACHE, or catmint in
+// the user's cache folder.
+func CacheDir() (string, error) {
+	if dir := os.Getenv("SOFT_ROCE_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no cache folder (set SOFT_ROCE_CACHE): %w", err)
+	}
+	return filepath.Join(dir, "catmint"), nil
+}
+
+// normalize fills in defaults and checks the rest.
+func (c *Config) normalize() error {
+	if c.Hosts == 0 {
+		c.Hosts = 1
+	}
+	if c.Hosts < 0 || c.Hosts > 2 {
+		return fmt.Errorf("%d hosts: there can be 1 or 2", c.Hosts)
+	}
+	if c.Kernel == "" {
+		c.Kernel = kernel.Newest
+	}
+	if c.Accel == "" {
+		c.Accel = string(qemu.Auto)
+	}
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = DefaultMemoryMiB
+	}
+	if c.MemoryMiB < 256 {
+		return fmt.Errorf("%d MiB of memory: a host needs 256 or more", c.MemoryMiB)
+	}
+	if c.CPUs == 0 {
+		c.CPUs = DefaultCPUs
+	}
+	if c.CPUs < 1 || c.CPUs > 64 {
+		return fmt.Errorf("%d CPUs: want 1 to 64", c.CPUs)
+	}
+	if c.BootTimeout == 0 {
+		c.BootTimeout = DefaultBootTimeout
+	}
+	if _, err := roce.PlanFor("a", false, c.MTU); err != nil {
+		return err
+	}
+	if len(c.Writable) > 10 {
+		return fmt.Errorf("%d writable folders: there can be 10", len(c.Writable))
+	}
+	for i, dir := range c.Writable {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return err
+		}
+		if info, err := os.Stat(abs); err != nil {
+			return fmt.Errorf("writable folder: %w", err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("writable folder: %s is not a folder", abs)
+		}
+		c.Writable[i] = abs
+	}
+	if c.CacheDir == "" {
+		dir, err := CacheDir()
+		if err != nil {
+			return err
+		}
+		c.CacheDir = dir
+	}
+	return nil
+}
+
+func (c *Config) say(format string, args ...any) {
+	if c.Log != nil {
+		fmt.Fprintf(c.Log, "soft-roce: "+format+"\n", args...)
+	}
+}
