@@ -1,0 +1,152 @@
+#include "verbs_shim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rdma/rdma_cma.h>
+
+/* errno after a call that answered with NULL or -1. */
+static int failed(void) {
+    return errno > 0 ? errno : EIO;
+}
+
+/* The result of verbs that return an errno; some return -1 and set it. */
+static int result(int rc) {
+    return rc >= 0 ? rc : failed();
+}
+
+int catmint_get_device_list(struct ibv_device ***out, int *n) {
+    errno = 0;
+    *out = ibv_get_device_list(n);
+    return *out != NULL ? 0 : failed();
+}
+
+int catmint_open_device(struct ibv_device *dev, struct ibv_context **out) {
+    errno = 0;
+    *out = ibv_open_device(dev);
+    return *out != NULL ? 0 : failed();
+}
+
+int catmint_query_port(struct ibv_context *ctx, uint8_t port, struct ibv_port_attr *out) {
+    return result(ibv_query_port(ctx, port, out));
+}
+
+int catmint_query_gid_table(struct ibv_context *ctx, struct ibv_gid_entry *out, size_t max,
+                            size_t *n) {
+    ssize_t got = ibv_query_gid_table(ctx, out, max, 0);
+
+    *n = got > 0 ? (size_t)got : 0;
+    return got >= 0 ? 0 : (int)-got;
+}
+
+int catmint_alloc_pd(struct ibv_context *ctx, struct ibv_pd **out) {
+    errno = 0;
+    *out = ibv_alloc_pd(ctx);
+    return *out != NULL ? 0 : failed();
+}
+
+int catmint_create_comp_channel(struct ibv_context *ctx, struct ibv_comp_channel **out) {
+    errno = 0;
+    *out = ibv_create_comp_channel(ctx);
+    return *out != NULL ? 0 : failed();
+}
+
+int catmint_create_cq(struct ibv_context *ctx, int cqe, struct ibv_comp_channel *channel,
+                      struct ibv_cq **out) {
+    errno = 0;
+    *out = ibv_create_cq(ctx, cqe, NULL, channel, 0);
+    return *out != NULL ? 0 : failed();
+}
+
+int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_cq *send_cq,
+                      struct ibv_cq *recv_cq, int signal_all, struct ibv_qp_cap *cap) {
+    struct ibv_qp_init_attr attr = {
+        .send_cq = send_cq,
+        .recv_cq = recv_cq,
+        .cap = *cap,
+        .qp_type = IBV_QPT_RC,
+        .sq_sig_all = signal_all,
+    };
+
+    if (id->verbs == NULL)
+        return EINVAL;
+    errno = 0;
+    if (rdma_create_qp(id, pd, &attr) != 0)
+        return failed();
+    *cap = attr.cap;
+    return 0;
+}
+
+int catmint_destroy_qp(struct rdma_cm_id *id) {
+    int rc;
+
+    if (id->qp == NULL)
+        return 0;
+    rc = result(ibv_destroy_qp(id->qp));
+    if (rc == 0)
+        id->qp = NULL;
+    return rc;
+}
+
+int catmint_query_qp_state(struct ibv_qp *qp, int *state) {
+    struct ibv_qp_attr attr;
+    struct ibv_qp_init_attr init;
+    int rc = result(ibv_query_qp(qp, &attr, IBV_QP_STATE, &init));
+
+    if (rc == 0)
+        *state = (int)attr.qp_state;
+    return rc;
+}
+
+int catmint_set_min_rnr_timer(struct ibv_qp *qp, uint8_t code) {
+    struct ibv_qp_attr attr = {.min_rnr_timer = code};
+
+    return result(ibv_modify_qp(qp, &attr, IBV_QP_MIN_RNR_TIMER));
+}
+
+int catmint_set_qp_error(struct ibv_qp *qp) {
+    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+
+    return result(ibv_modify_qp(qp, &attr, IBV_QP_STATE));
+}
+
+int catmint_get_async_event(struct ibv_context *ctx, struct catmint_async_event *out) {
+    struct ibv_async_event ev;
+
+    errno = 0;
+    if (ibv_get_async_event(ctx, &ev) != 0)
+        return failed();
+    memset(out, 0, sizeof(*out));
+    out->type = (int)ev.event_type;
+    switch (ev.event_type) {
+    case IBV_EVENT_CQ_ERR:
+        out->cq = ev.element.cq;
+        break;
+    case IBV_EVENT_QP_FATAL:
+    case IBV_EVENT_QP_REQ_ERR:
+    case IBV_EVENT_QP_ACCESS_ERR:
+    case IBV_EVENT_COMM_EST:
+    case IBV_EVENT_SQ_DRAINED:
+    case IBV_EVENT_PATH_MIG:
+    case IBV_EVENT_PATH_MIG_ERR:
+    case IBV_EVENT_QP_LAST_WQE_REACHED:
+        /* Destroying the queue pair waits for our acknowledgement: it is alive here. */
+        out->qp = ev.element.qp;
+        out->qp_num = ev.element.qp->qp_num;
+        break;
+    case IBV_EVENT_PORT_ACTIVE:
+    case IBV_EVENT_PORT_ERR:
+    case IBV_EVENT_LID_CHANGE:
+    case IBV_EVENT_PKEY_CHANGE:
+    case IBV_EVENT_SM_CHANGE:
+    case IBV_EVENT_CLIENT_REREGISTER:
+    case IBV_EVENT_GID_CHANGE:
+        out->port = ev.element.port_num;
+        break;
+    default:
+        break;
+    }
+    ibv_ack_async_event(&ev);
+    return 0;
+}

@@ -1,0 +1,51 @@
+/*
+ * Thin C functions over libibverbs for the Go files of package rdma: each returns 0 or a
+ * positive errno taken in the same call. Several verbs are macros or inline functions,
+ * which cgo cannot call.
+ */
+#ifndef CATMINT_RDMA_VERBS_SHIM_H
+#define CATMINT_RDMA_VERBS_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <infiniband/verbs.h>
+
+#include "slowops.h"
+
+/* The slow operations of hardware and Soft-RoCE: libibverbs' own. */
+extern const struct rdma_slow_ops catmint_hw_slow_ops;
+
+int catmint_get_device_list(struct ibv_device ***out, int *n);
+int catmint_open_device(struct ibv_device *dev, struct ibv_context **out);
+int catmint_query_port(struct ibv_context *ctx, uint8_t port, struct ibv_port_attr *out);
+/* Up to max valid entries of the GID tables of all ports; *n is how many were written. */
+int catmint_query_gid_table(struct ibv_context *ctx, struct ibv_gid_entry *out, size_t max,
+                            size_t *n);
+
+int catmint_alloc_pd(struct ibv_context *ctx, struct ibv_pd **out);
+int catmint_create_comp_channel(struct ibv_context *ctx, struct ibv_comp_channel **out);
+int catmint_create_cq(struct ibv_context *ctx, int cqe, struct ibv_comp_channel *channel,
+                      struct ibv_cq **out);
+
+struct rdma_cm_id;
+/* Makes an RC queue pair on id; cap is in and out. */
+int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_cq *send_cq,
+                      struct ibv_cq *recv_cq, int signal_all, struct ibv_qp_cap *cap);
+/* Destroys the queue pair of id and takes it off the id. */
+int catmint_destroy_qp(struct rdma_cm_id *id);
+int catmint_query_qp_state(struct ibv_qp *qp, int *state);
+int catmint_set_min_rnr_timer(struct ibv_qp *qp, uint8_t code);
+int catmint_set_qp_error(struct ibv_qp *qp);
+
+/* A copy of an ibv_async_event, which has been acknowledged. */
+struct catmint_async_event {
+    int type;
+    struct ibv_qp *qp; /* to compare, not to follow */
+    struct ibv_cq *cq; /* to compare, not to follow */
+    uint32_t qp_num;
+    int port;
+};
+int catmint_get_async_event(struct ibv_context *ctx, struct catmint_async_event *out);
+
+#endif
