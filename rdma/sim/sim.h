@@ -218,7 +218,8 @@ void sim_fault_cut(struct ibv_qp *qp, bool cut);
 /* The retries of the request that waits for an unresponsive peer, if any, are exhausted. */
 void sim_fault_retry_exceeded(struct ibv_qp *qp);
 
-/* ---- Slow operations ----------------------------------------------------------------------------- */
+/* ---- Slow operations
+ * ----------------------------------------------------------------------------- */
 
 /* The table that goes with this fabric's objects; it lives as long as the process. */
 const struct rdma_slow_ops *sim_slow_ops(void);

@@ -68,9 +68,13 @@ uint32_t sim_roundup_slots(uint32_t n) {
     return slots;
 }
 
-static uint32_t or32(uint32_t value, uint32_t otherwise) { return value ? value : otherwise; }
+static uint32_t or32(uint32_t value, uint32_t otherwise) {
+    return value ? value : otherwise;
+}
 
-static uint64_t or64(uint64_t value, uint64_t otherwise) { return value ? value : otherwise; }
+static uint64_t or64(uint64_t value, uint64_t otherwise) {
+    return value ? value : otherwise;
+}
 
 static void fill_attr(struct sim_device_attr *a) {
     a->max_mr_size = or64(a->max_mr_size, UINT64_MAX);

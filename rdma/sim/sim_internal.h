@@ -21,8 +21,8 @@ struct sim_fabric {
     struct sim_config cfg;
     pthread_mutex_t lock;
     uint64_t rng;
-    uint32_t retrying;  /* queue pairs whose next request is tried again at polls */
-    uint32_t next_qpn;  /* numbers are never reused within a fabric */
+    uint32_t retrying; /* queue pairs whose next request is tried again at polls */
+    uint32_t next_qpn; /* numbers are never reused within a fabric */
     uint32_t num_qps;
     struct sim_qp *qps; /* all, doubly linked, newest first */
     /* Seeded delivery: queue pairs with something to do, in no order. */
@@ -86,8 +86,8 @@ struct sim_cq {
     struct sim_cqe *ring;
     uint32_t mask, head, tail; /* head: next to write; tail: next to poll */
     enum sim_arm arm;
-    uint32_t users;            /* queue pairs, once for sends and once for receives */
-    uint32_t events;           /* in the channel, not taken */
+    uint32_t users;  /* queue pairs, once for sends and once for receives */
+    uint32_t events; /* in the channel, not taken */
     uint32_t unacked;
     uint64_t overruns;
     struct sim_cq *next_event;
@@ -138,10 +138,10 @@ struct sim_qp {
     struct ibv_qp_init_attr init;
     bool sig_all;
     enum sim_stall stall;
-    bool retrying;        /* counted in f->retrying */
-    uint32_t tries_left;  /* of a stalled request */
-    int active_pos;       /* in f->active, or -1 */
-    uint32_t flush_to;    /* receives before this one flush */
+    bool retrying;       /* counted in f->retrying */
+    uint32_t tries_left; /* of a stalled request */
+    int active_pos;      /* in f->active, or -1 */
+    uint32_t flush_to;   /* receives before this one flush */
     uint64_t rnr_naks;
     /* Faults; has_faults: look at them. */
     bool has_faults, cut;

@@ -76,7 +76,8 @@ int sim_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_w
         put_send(qp, wr, len);
         f->stats.send_wrs++;
     }
-    sim_wire_kick(qp);
+    if (qp->stall == SIM_STALL_NONE)
+        sim_wire_kick(qp);
     sim_unlock(f);
     if (err)
         *bad_wr = wr;

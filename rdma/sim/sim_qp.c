@@ -16,9 +16,13 @@ static int ring_init(struct sim_ring *r, uint32_t capacity, size_t header, size_
     return 0;
 }
 
-static void ring_reset(struct sim_ring *r) { r->head = r->exec = r->done = r->tail = 0; }
+static void ring_reset(struct sim_ring *r) {
+    r->head = r->exec = r->done = r->tail = 0;
+}
 
-static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+static size_t max_size(size_t a, size_t b) {
+    return a > b ? a : b;
+}
 
 static bool valid_init(const struct sim_device *d, const struct ibv_pd *pd,
                        const struct ibv_qp_init_attr *attr) {
@@ -127,6 +131,17 @@ static void forget_completions(struct sim_qp *qp) {
         sim_cq_forget(qp->rcq, qp, purge);
 }
 
+/* Whoever had qp for a peer now has one that does not answer. */
+static void orphan_peers(const struct sim_qp *qp) {
+    for (struct sim_qp *other = qp->f->qps; other; other = other->next) {
+        if (other->peer != qp || other == qp)
+            continue;
+        other->peer = NULL;
+        if (other->stall != SIM_STALL_NONE)
+            sim_wire_kick(other);
+    }
+}
+
 int sim_qp_destroy(struct ibv_qp *ibqp) {
     struct sim_qp *qp = (struct sim_qp *)ibqp;
     struct sim_fabric *f = qp->f;
@@ -138,10 +153,7 @@ int sim_qp_destroy(struct ibv_qp *ibqp) {
         f->qps = qp->next;
     if (qp->next)
         qp->next->prev = qp->prev;
-    for (struct sim_qp *other = f->qps; other; other = other->next) {
-        if (other->peer == qp)
-            other->peer = NULL;
-    }
+    orphan_peers(qp);
     sim_wire_unstall(qp);
     sim_wire_deactivate(qp);
     forget_completions(qp);
@@ -173,8 +185,7 @@ static const struct transition transitions[] = {
          IBV_QP_MIN_RNR_TIMER,
      IBV_QP_ALT_PATH | IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX},
     {IBV_QPS_RTR, IBV_QPS_RTS,
-     IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-         IBV_QP_MAX_QP_RD_ATOMIC,
+     IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC,
      IBV_QP_ALT_PATH | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER | IBV_QP_PATH_MIG_STATE},
     {IBV_QPS_RTS, IBV_QPS_RTS, 0,
      IBV_QP_ALT_PATH | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER | IBV_QP_PATH_MIG_STATE},
@@ -237,6 +248,7 @@ static void reset(struct sim_qp *qp) {
     memset(&qp->attr, 0, sizeof(qp->attr));
     qp->peer = NULL;
     qp->ibv.state = IBV_QPS_RESET;
+    orphan_peers(qp);
 }
 
 static struct sim_qp *find_qp(struct sim_fabric *f, uint32_t qpn) {
@@ -251,8 +263,7 @@ static int modify(struct sim_qp *qp, const struct ibv_qp_attr *attr, int mask) {
     enum ibv_qp_state from = qp->ibv.state;
     enum ibv_qp_state to = mask & IBV_QP_STATE ? attr->qp_state : from;
 
-    if (!allowed(from, to, mask) ||
-        ((mask & IBV_QP_PORT) && attr->port_num != 1) ||
+    if (!allowed(from, to, mask) || ((mask & IBV_QP_PORT) && attr->port_num != 1) ||
         ((mask & IBV_QP_MAX_QP_RD_ATOMIC) && attr->max_rd_atomic > qp->dev->attr.max_qp_rd_atom) ||
         ((mask & IBV_QP_MAX_DEST_RD_ATOMIC) &&
          attr->max_dest_rd_atomic > qp->dev->attr.max_qp_rd_atom))
@@ -314,7 +325,9 @@ int sim_qp_init(struct ibv_qp *qp) {
                          IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
 }
 
-static uint8_t min_u8(uint32_t a, uint8_t b) { return a < b ? (uint8_t)a : b; }
+static uint8_t min_u8(uint32_t a, uint8_t b) {
+    return a < b ? (uint8_t)a : b;
+}
 
 static int to_rtr(struct ibv_qp *qp, uint32_t dest_qpn) {
     const struct ibv_qp_attr attr = {

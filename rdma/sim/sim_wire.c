@@ -7,13 +7,17 @@
 
 #include "sim_internal.h"
 
-static bool seeded(const struct sim_fabric *f) { return f->cfg.delivery != SIM_DELIVER_NOW; }
+static bool seeded(const struct sim_fabric *f) {
+    return f->cfg.delivery != SIM_DELIVER_NOW;
+}
 
 /* ---- Completions -------------------------------------------------------------------- */
 
 static const uint8_t wc_opcode[] = {
-    [IBV_WR_RDMA_WRITE] = IBV_WC_RDMA_WRITE, [IBV_WR_RDMA_WRITE_WITH_IMM] = IBV_WC_RDMA_WRITE,
-    [IBV_WR_SEND] = IBV_WC_SEND,             [IBV_WR_SEND_WITH_IMM] = IBV_WC_SEND,
+    [IBV_WR_RDMA_WRITE] = IBV_WC_RDMA_WRITE,
+    [IBV_WR_RDMA_WRITE_WITH_IMM] = IBV_WC_RDMA_WRITE,
+    [IBV_WR_SEND] = IBV_WC_SEND,
+    [IBV_WR_SEND_WITH_IMM] = IBV_WC_SEND,
     [IBV_WR_RDMA_READ] = IBV_WC_RDMA_READ,
 };
 
@@ -43,7 +47,7 @@ static inline void ack_one(struct sim_qp *qp) {
 static void fail_send(struct sim_qp *qp, enum ibv_wc_status status) {
     const struct sim_swqe *e = sim_swqe_at(&qp->sq, qp->sq.done++);
 
-    if (qp->sq.exec != qp->sq.done && (int32_t)(qp->sq.exec - qp->sq.done) < 0)
+    if ((int32_t)(qp->sq.exec - qp->sq.done) < 0)
         qp->sq.exec = qp->sq.done;
     sim_cq_push(qp->scq,
                 &(struct sim_cqe){
@@ -222,8 +226,8 @@ static inline enum effect do_send(struct sim_qp *qp, struct sim_qp *p, const str
         complete_recv(p, IBV_WC_LOC_LEN_ERR, NULL);
         return refuse(qp, p, IBV_WC_REM_INV_REQ_ERR);
     }
-    if (SIM_UNLIKELY(!sim_mr_check_local(p->dev, p->ibv.pd, r->sge, r->num_sge,
-                                         IBV_ACCESS_LOCAL_WRITE))) {
+    if (SIM_UNLIKELY(
+            !sim_mr_check_local(p->dev, p->ibv.pd, r->sge, r->num_sge, IBV_ACCESS_LOCAL_WRITE))) {
         complete_recv(p, IBV_WC_LOC_PROT_ERR, NULL);
         return refuse(qp, p, IBV_WC_REM_OP_ERR);
     }
@@ -394,8 +398,8 @@ static void step(struct sim_qp *qp) {
             sim_wire_deactivate(qp);
         return;
     }
-    can_exec = qp->ibv.state == IBV_QPS_RTS && qp->sq.exec != qp->sq.head &&
-               qp->stall == SIM_STALL_NONE;
+    can_exec =
+        qp->ibv.state == IBV_QPS_RTS && qp->sq.exec != qp->sq.head && qp->stall == SIM_STALL_NONE;
     can_ack = qp->sq.done != qp->sq.exec && !qp->cut && !(qp->peer && qp->peer->cut);
     if (can_exec && (!can_ack || sim_random(qp->f, 2)))
         (void)try_next(qp);
@@ -411,16 +415,20 @@ static void retry(struct sim_qp *qp) {
     uint32_t left = qp->tries_left - 1;
     bool limited = why == SIM_STALL_PEER || qp->attr.rnr_retry != 7;
 
-    qp->stall = SIM_STALL_NONE;
-    if (try_next(qp) || qp->stall != why) {
+    sim_wire_unstall(qp);
+    if (try_next(qp) && !seeded(qp->f) && qp->ibv.state == IBV_QPS_RTS)
+        ack_one(qp);
+    if (qp->stall != why) {
         if (qp->stall == SIM_STALL_NONE)
             sim_wire_kick(qp);
         return;
     }
+    if (!limited)
+        return;
     qp->tries_left = left;
-    if (limited && !left)
-        sim_wire_fail_next(qp, why == SIM_STALL_PEER ? IBV_WC_RETRY_EXC_ERR
-                                                     : IBV_WC_RNR_RETRY_EXC_ERR);
+    if (!left)
+        sim_wire_fail_next(qp,
+                           why == SIM_STALL_PEER ? IBV_WC_RETRY_EXC_ERR : IBV_WC_RNR_RETRY_EXC_ERR);
 }
 
 void sim_wire_poll(struct sim_fabric *f, struct sim_cq *cq) {
@@ -450,4 +458,59 @@ void sim_wire_drain(struct sim_fabric *f) {
             }
         }
     }
+}
+
+/* ---- Faults on one queue pair -----------------------------------------------------------------
+ */
+
+static void update_faults(struct sim_qp *qp) {
+    qp->has_faults = qp->fault_completion_in || qp->fault_error_in || qp->fault_rnr;
+}
+
+void sim_fault_completion(struct ibv_qp *ibqp, uint32_t nth, enum ibv_wc_status status) {
+    struct sim_qp *qp = (struct sim_qp *)ibqp;
+
+    sim_lock(qp->f);
+    qp->fault_completion_in = nth;
+    qp->fault_status = status;
+    update_faults(qp);
+    sim_unlock(qp->f);
+}
+
+void sim_fault_rnr(struct ibv_qp *ibqp, uint32_t n) {
+    struct sim_qp *qp = (struct sim_qp *)ibqp;
+
+    sim_lock(qp->f);
+    qp->fault_rnr = n;
+    update_faults(qp);
+    sim_unlock(qp->f);
+}
+
+void sim_fault_error_after(struct ibv_qp *ibqp, uint32_t nth) {
+    struct sim_qp *qp = (struct sim_qp *)ibqp;
+
+    sim_lock(qp->f);
+    qp->fault_error_in = nth;
+    update_faults(qp);
+    sim_unlock(qp->f);
+}
+
+void sim_fault_cut(struct ibv_qp *ibqp, bool cut) {
+    struct sim_qp *qp = (struct sim_qp *)ibqp;
+
+    sim_lock(qp->f);
+    qp->cut = cut;
+    sim_wire_kick(qp);
+    if (qp->peer)
+        sim_wire_kick(qp->peer);
+    sim_unlock(qp->f);
+}
+
+void sim_fault_retry_exceeded(struct ibv_qp *ibqp) {
+    struct sim_qp *qp = (struct sim_qp *)ibqp;
+
+    sim_lock(qp->f);
+    if (qp->stall == SIM_STALL_PEER)
+        sim_wire_fail_next(qp, IBV_WC_RETRY_EXC_ERR);
+    sim_unlock(qp->f);
 }
