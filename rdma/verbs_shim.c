@@ -46,6 +46,14 @@ int catmint_alloc_pd(struct ibv_context *ctx, struct ibv_pd **out) {
     return *out != NULL ? 0 : failed();
 }
 
+int catmint_reg_mr(struct ibv_pd *pd, void *addr, size_t len, int access, struct ibv_mr **out) {
+    return catmint_hw_slow_ops.reg_mr(pd, addr, len, access, out);
+}
+
+int catmint_dereg_mr(struct ibv_mr *mr) {
+    return catmint_hw_slow_ops.dereg_mr(mr);
+}
+
 int catmint_create_comp_channel(struct ibv_context *ctx, struct ibv_comp_channel **out) {
     errno = 0;
     *out = ibv_create_comp_channel(ctx);

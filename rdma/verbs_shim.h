@@ -24,6 +24,8 @@ int catmint_query_gid_table(struct ibv_context *ctx, struct ibv_gid_entry *out, 
                             size_t *n);
 
 int catmint_alloc_pd(struct ibv_context *ctx, struct ibv_pd **out);
+int catmint_reg_mr(struct ibv_pd *pd, void *addr, size_t len, int access, struct ibv_mr **out);
+int catmint_dereg_mr(struct ibv_mr *mr);
 int catmint_create_comp_channel(struct ibv_context *ctx, struct ibv_comp_channel **out);
 int catmint_create_cq(struct ibv_context *ctx, int cqe, struct ibv_comp_channel *channel,
                       struct ibv_cq **out);

@@ -1,0 +1,242 @@
+//go:build rdma
+
+package rdma_test
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"catmint/rdma"
+	"catmint/rdma/internal/verbstest"
+	"catmint/rdma/rdmatest"
+)
+
+// limit is how long an event that must come is waited for: emulated machines are slow.
+const limit = 60 * time.Second
+
+const (
+	resolveTimeout = 5 * time.Second
+	recvSize       = 4096
+)
+
+// env returns a variable that the test bed sets.
+func env(t *testing.T, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	require.NotEmpty(t, value, "%s is not set: run with soft-roce test", name)
+	return value
+}
+
+func bedAddr(t *testing.T) netip.Addr  { return netip.MustParseAddr(env(t, "SOFT_ROCE_ADDR")) }
+func bedAddr6(t *testing.T) netip.Addr { return netip.MustParseAddr(env(t, "SOFT_ROCE_ADDR6")) }
+
+// newFabric opens the hardware and fails the test if anything made from it is left open.
+func newFabric(t *testing.T) *rdma.Hardware {
+	t.Helper()
+	rdmatest.Check(t)
+	f := rdma.NewHardware()
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	return f
+}
+
+// loop takes the events of a channel and keeps those that the test does not ask for yet:
+// on one host, both ends of a connection may share a channel.
+type loop struct {
+	t       *testing.T
+	ch      rdma.EventChannel
+	pending []rdma.Event
+}
+
+func newLoop(t *testing.T, f rdma.Fabric) *loop {
+	t.Helper()
+	ch, err := f.NewEventChannel()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, ch.Close()) })
+	return &loop{t: t, ch: ch}
+}
+
+func (l *loop) newID() rdma.ID {
+	l.t.Helper()
+	id, err := l.ch.CreateID()
+	require.NoError(l.t, err)
+	return id
+}
+
+// next waits for the next event that matches.
+func (l *loop) next(what string, match func(rdma.Event) bool) rdma.Event {
+	l.t.Helper()
+	timeout := time.After(limit)
+	for {
+		for i, ev := range l.pending {
+			if match(ev) {
+				l.pending = append(l.pending[:i:i], l.pending[i+1:]...)
+				return ev
+			}
+		}
+		select {
+		case <-l.ch.Readable():
+		case <-timeout:
+			require.FailNow(l.t, "no "+what, "events that came: %v", l.pending)
+		}
+		for {
+			ev, ok, err := l.ch.GetEvent()
+			require.NoError(l.t, err)
+			if !ok {
+				break
+			}
+			l.pending = append(l.pending, ev)
+		}
+	}
+}
+
+// on waits for the next event of id, which must be of type want.
+func (l *loop) on(id rdma.ID, want rdma.CMEvent) rdma.Event {
+	l.t.Helper()
+	ev := l.next(want.String(), func(ev rdma.Event) bool { return ev.ID == id })
+	require.Equal(l.t, want, ev.Type, "status %d", ev.Status)
+	return ev
+}
+
+// request waits for a connection request to listener.
+func (l *loop) request(listener rdma.ID) rdma.Event {
+	l.t.Helper()
+	return l.next("CONNECT_REQUEST", func(ev rdma.Event) bool { return ev.Listener == listener })
+}
+
+// listen makes a listening id on addr and a port that the system chooses.
+func (l *loop) listen(addr netip.Addr) rdma.ID {
+	l.t.Helper()
+	id := l.newID()
+	l.t.Cleanup(func() { require.NoError(l.t, id.Close()) })
+	require.NoError(l.t, id.BindAddr(netip.AddrPortFrom(addr, 0)))
+	require.NoError(l.t, id.Listen(8))
+	require.NotZero(l.t, id.LocalAddr().Port())
+	return id
+}
+
+// resolve makes an id and takes it to ROUTE_RESOLVED.
+func (l *loop) resolve(dst netip.AddrPort) rdma.ID {
+	l.t.Helper()
+	id := l.newID()
+	require.NoError(l.t, id.ResolveAddr(netip.AddrPort{}, dst, resolveTimeout))
+	l.on(id, rdma.AddrResolved)
+	require.NoError(l.t, id.ResolveRoute(resolveTimeout))
+	l.on(id, rdma.RouteResolved)
+	return id
+}
+
+// end is one end of a connection with everything that it owns.
+type end struct {
+	t       *testing.T
+	f       rdma.Fabric
+	id      rdma.ID
+	pd      rdma.PD
+	channel rdma.CompletionChannel
+	cq      rdma.CQ
+	qp      rdma.QP
+	buf     *verbstest.Buffer
+}
+
+// newEnd gives id, which has a device, a queue pair with one receive posted.
+func newEnd(t *testing.T, f rdma.Fabric, id rdma.ID) *end {
+	t.Helper()
+	e := &end{t: t, f: f, id: id}
+	dev := id.Device()
+	require.NotNil(t, dev)
+	var err error
+	e.pd, err = dev.AllocPD()
+	require.NoError(t, err)
+	e.channel, err = dev.NewCompletionChannel()
+	require.NoError(t, err)
+	e.cq, err = dev.CreateCQ(16, e.channel)
+	require.NoError(t, err)
+	e.qp, err = id.CreateQP(e.pd, rdma.QPInitAttr{
+		SendCQ: e.cq, RecvCQ: e.cq,
+		Caps: rdma.QPCaps{MaxSendWR: 4, MaxRecvWR: 4, MaxSendSGE: 1, MaxRecvSGE: 1},
+	})
+	require.NoError(t, err)
+	e.buf, err = verbstest.NewBuffer(f, e.pd, recvSize)
+	require.NoError(t, err)
+	require.NoError(t, e.buf.PostRecv(e.qp, 1))
+	return e
+}
+
+func (e *end) close() {
+	e.t.Helper()
+	require.NoError(e.t, e.qp.Close())
+	require.NoError(e.t, e.buf.Free())
+	require.NoError(e.t, e.cq.Close())
+	require.NoError(e.t, e.channel.Close())
+	require.NoError(e.t, e.pd.Close())
+	require.NoError(e.t, e.id.Close())
+}
+
+// completion polls for the next completion.
+func (e *end) completion() verbstest.Completion {
+	e.t.Helper()
+	deadline := time.Now().Add(limit)
+	for time.Now().Before(deadline) {
+		wc, ok, err := verbstest.Poll(e.cq)
+		require.NoError(e.t, err)
+		if ok {
+			return wc
+		}
+	}
+	require.FailNow(e.t, "no completion")
+	return verbstest.Completion{}
+}
+
+func params(privateData string) rdma.ConnParam {
+	return rdma.ConnParam{
+		PrivateData:        []byte(privateData),
+		ResponderResources: 1, InitiatorDepth: 1,
+		RetryCount: 6, RNRRetryCount: 7,
+	}
+}
+
+// connection is an established connection within one host.
+type connection struct {
+	listener       rdma.ID
+	client, server *end
+}
+
+// establish connects a client, whose events come on cl, to a new listener on sl.
+func establish(t *testing.T, f rdma.Fabric, cl, sl *loop, addr netip.Addr) connection {
+	t.Helper()
+	c := connection{listener: sl.listen(addr)}
+	c.client = newEnd(t, f, cl.resolve(c.listener.LocalAddr()))
+	require.NoError(t, c.client.id.Connect(params("hello")))
+	req := sl.request(c.listener)
+	c.server = newEnd(t, f, req.ID)
+	require.NoError(t, c.server.id.Accept(params("welcome")))
+	cl.on(c.client.id, rdma.Established)
+	sl.on(c.server.id, rdma.Established)
+	return c
+}
+
+// disconnect ends the connection from the client's side and closes both ends.
+func (c connection) disconnect(t *testing.T, cl, sl *loop) {
+	t.Helper()
+	require.NoError(t, c.client.id.Disconnect())
+	sl.on(c.server.id, rdma.Disconnected)
+	require.NoError(t, c.server.id.Disconnect())
+	cl.on(c.client.id, rdma.Disconnected)
+	c.client.close()
+	c.server.close()
+}
+
+// receive waits for a value that must come.
+func receive[T any](t *testing.T, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(limit):
+		require.FailNow(t, "nothing came")
+		panic("unreachable")
+	}
+}

@@ -1,0 +1,134 @@
+//go:build rdma
+
+package rdma_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
+	"catmint/rdma"
+)
+
+func TestDevicesAreListedWithTheirNetdevs(t *testing.T) {
+	f := newFabric(t)
+	infos, err := f.Devices()
+	require.NoError(t, err)
+	for _, info := range infos {
+		if info.Name == env(t, "SOFT_ROCE_DEVICE") {
+			assert.Equal(t, rdma.NodeCA, info.NodeType)
+			assert.Equal(t, rdma.TransportIB, info.Transport)
+			assert.NotZero(t, info.NodeGUID)
+			assert.Equal(t, 1, info.NumPorts)
+			assert.Equal(t, []string{env(t, "SOFT_ROCE_NETDEV")}, info.Netdevs)
+			return
+		}
+	}
+	require.Failf(t, "device not listed", "%+v", infos)
+}
+
+func TestDeviceSaysWhatItCanDo(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	dev := l.listen(bedAddr(t)).Device()
+	a := dev.Attr()
+	t.Logf("%+v", a)
+	for name, n := range map[string]int{
+		"MaxQP": a.MaxQP, "MaxQPWR": a.MaxQPWR, "MaxSGE": a.MaxSGE, "MaxCQ": a.MaxCQ,
+		"MaxMR": a.MaxMR, "MaxPD": a.MaxPD, "MaxQPRdAtom": a.MaxQPRdAtom,
+		"MaxQPInitRdAtom": a.MaxQPInitRdAtom,
+	} {
+		assert.Positive(t, n, name)
+	}
+	assert.Equal(t, 32767, a.MaxCQE, "rxe's limit")
+	assert.NotZero(t, a.MaxMRSize)
+	assert.Equal(t, 1, a.NumPorts)
+
+	p, err := dev.Port(1)
+	require.NoError(t, err)
+	t.Logf("%+v", p)
+	assert.Equal(t, rdma.PortActive, p.State)
+	assert.Equal(t, rdma.LinkLayerEthernet, p.LinkLayer)
+	assert.GreaterOrEqual(t, p.ActiveMTU.Bytes(), 256)
+	assert.Positive(t, p.GIDTableLen)
+	assert.GreaterOrEqual(t, p.MaxMsgSize, uint32(8<<20))
+}
+
+func TestGIDTableHoldsTheAddressesOfTheNetdev(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	dev := l.listen(bedAddr(t)).Device()
+	gids, err := dev.GIDs(1)
+	require.NoError(t, err)
+	found := map[netip.Addr]bool{}
+	for _, g := range gids {
+		t.Logf("%d %v %v %s", g.Index, g, g.Type, g.Netdev)
+		assert.Equal(t, rdma.GIDTypeRoCEv2, g.Type, "rxe speaks RoCE v2 only")
+		assert.Equal(t, env(t, "SOFT_ROCE_NETDEV"), g.Netdev)
+		found[g.Addr()] = true
+	}
+	assert.True(t, found[bedAddr(t)])
+	assert.True(t, found[bedAddr6(t)])
+}
+
+func TestNetdevAndAddressLeadToTheDevice(t *testing.T) {
+	device, netdev := env(t, "SOFT_ROCE_DEVICE"), env(t, "SOFT_ROCE_NETDEV")
+	got, err := rdma.NetdevDevice(netdev)
+	require.NoError(t, err)
+	assert.Equal(t, device, got)
+	for _, addr := range []netip.Addr{bedAddr(t), bedAddr6(t), linkLocal(t)} {
+		gotDevice, gotNetdev, err := rdma.AddrDevice(addr)
+		require.NoError(t, err, "%v", addr)
+		assert.Equal(t, device, gotDevice)
+		assert.Equal(t, netdev, gotNetdev)
+	}
+}
+
+func TestHardwareCountersCountPackets(t *testing.T) {
+	device := env(t, "SOFT_ROCE_DEVICE")
+	before, err := rdma.HWCounters(device, 1)
+	require.NoError(t, err)
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	c.disconnect(t, l, l)
+	after, err := rdma.HWCounters(device, 1)
+	require.NoError(t, err)
+	require.Contains(t, after, "sent_pkts")
+	assert.Greater(t, after["sent_pkts"], before["sent_pkts"])
+	assert.NotContains(t, after, "lifespan")
+}
+
+func TestAddressChangeIsAnAsynchronousEvent(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	dev := l.listen(bedAddr(t)).Device()
+	events := make(chan rdma.AsyncEvent, 64)
+	cancel := dev.OnAsyncEvent(func(ev rdma.AsyncEvent) {
+		select {
+		case events <- ev:
+		default:
+		}
+	})
+	defer cancel()
+
+	link, err := netlink.LinkByName(env(t, "SOFT_ROCE_NETDEV"))
+	require.NoError(t, err)
+	addr, err := netlink.ParseAddr("198.51.100.1/32")
+	require.NoError(t, err)
+	require.NoError(t, netlink.AddrAdd(link, addr))
+	defer func() { require.NoError(t, netlink.AddrDel(link, addr)) }()
+	for {
+		ev := receive(t, events)
+		if ev.Type == rdma.EventGIDChange {
+			assert.Equal(t, 1, ev.Port)
+			assert.Nil(t, ev.QP)
+			assert.Nil(t, ev.CQ)
+			return
+		}
+		t.Logf("event %v before it", ev.Type)
+	}
+}

@@ -1,0 +1,147 @@
+// Package verbstest lets Go tests drive a queue pair and a completion queue: post, poll,
+// arm, take completion events. It is written against the public verbs interface and the
+// table of slow operations, as the data plane is, so it works with any fabric.
+//
+// It is no _test.go file because those cannot import "C". What must not live here:
+// anything that the product uses.
+package verbstest
+
+// #include <errno.h>
+// #include <stdlib.h>
+// #include "../../slowops.h"
+//
+// static int post_recv(struct ibv_qp *qp, uint64_t id, void *buf, uint32_t len, uint32_t lkey)
+// {
+//     struct ibv_sge sge = {.addr = (uintptr_t)buf, .length = len, .lkey = lkey};
+//     struct ibv_recv_wr wr = {.wr_id = id, .sg_list = &sge, .num_sge = 1}, *bad;
+//     return ibv_post_recv(qp, &wr, &bad);
+// }
+//
+// static int post_send(struct ibv_qp *qp, uint64_t id, void *buf, uint32_t len, uint32_t lkey)
+// {
+//     struct ibv_sge sge = {.addr = (uintptr_t)buf, .length = len, .lkey = lkey};
+//     struct ibv_send_wr wr = {.wr_id = id, .sg_list = &sge, .num_sge = 1,
+//                              .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED}, *bad;
+//     return ibv_post_send(qp, &wr, &bad);
+// }
+//
+// static int poll_cq(struct ibv_cq *cq, struct ibv_wc *wc) { return ibv_poll_cq(cq, 1, wc); }
+// static int arm_cq(struct ibv_cq *cq) { return ibv_req_notify_cq(cq, 0); }
+//
+// static int reg_mr(struct rdma_slow_ops *ops, struct ibv_pd *pd, void *p, size_t n, struct ibv_mr **mr)
+// {
+//     return ops->reg_mr(pd, p, n, IBV_ACCESS_LOCAL_WRITE, mr);
+// }
+// static int dereg_mr(struct rdma_slow_ops *ops, struct ibv_mr *mr) { return ops->dereg_mr(mr); }
+// static int take_event(struct rdma_slow_ops *ops, struct ibv_comp_channel *ch, struct ibv_cq **cq)
+// {
+//     void *context;
+//     int rc = ops->get_cq_event(ch, cq, &context);
+//     if (rc == 0)
+//         rc = ops->ack_cq_events(*cq, 1);
+//     return rc;
+// }
+// static int set_error(struct rdma_slow_ops *ops, struct ibv_qp *qp)
+// {
+//     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+//     return ops->modify_qp(qp, &attr, IBV_QP_STATE);
+// }
+import "C"
+
+import (
+	"syscall"
+	"unsafe"
+
+	"catmint/rdma"
+)
+
+var _ = rdma.SlowOpsHeader // an edit of slowops.h rebuilds this package
+
+// Completion is a work completion.
+type Completion struct {
+	ID     uint64
+	Status rdma.WCStatus
+	Opcode rdma.WCOpcode
+	Len    int
+	QPNum  uint32
+}
+
+// Buffer is registered C memory.
+type Buffer struct {
+	Bytes []byte
+	ops   *C.struct_rdma_slow_ops
+	mr    *C.struct_ibv_mr
+}
+
+// NewBuffer allocates n bytes and registers them on pd for local access.
+func NewBuffer(f rdma.Fabric, pd rdma.PD, n int) (*Buffer, error) {
+	b := &Buffer{ops: (*C.struct_rdma_slow_ops)(f.SlowOps())}
+	p := C.calloc(1, C.size_t(n))
+	if errno := C.reg_mr(b.ops, (*C.struct_ibv_pd)(pd.Handle()), p, C.size_t(n), &b.mr); errno != 0 {
+		C.free(p)
+		return nil, syscall.Errno(errno)
+	}
+	b.Bytes = unsafe.Slice((*byte)(p), n)
+	return b, nil
+}
+
+// Free deregisters and frees the memory.
+func (b *Buffer) Free() error {
+	if errno := C.dereg_mr(b.ops, b.mr); errno != 0 {
+		return syscall.Errno(errno)
+	}
+	C.free(unsafe.Pointer(unsafe.SliceData(b.Bytes)))
+	return nil
+}
+
+// PostRecv posts the whole buffer as a receive.
+func (b *Buffer) PostRecv(qp rdma.QP, id uint64) error {
+	return errno(C.post_recv((*C.struct_ibv_qp)(qp.Handle()), C.uint64_t(id),
+		unsafe.Pointer(unsafe.SliceData(b.Bytes)), C.uint32_t(len(b.Bytes)), b.mr.lkey))
+}
+
+// PostSend posts a signalled send of the first n bytes.
+func (b *Buffer) PostSend(qp rdma.QP, id uint64, n int) error {
+	return errno(C.post_send((*C.struct_ibv_qp)(qp.Handle()), C.uint64_t(id),
+		unsafe.Pointer(unsafe.SliceData(b.Bytes)), C.uint32_t(n), b.mr.lkey))
+}
+
+// Poll takes one completion; false when there is none.
+func Poll(cq rdma.CQ) (Completion, bool, error) {
+	var wc C.struct_ibv_wc
+	n := C.poll_cq((*C.struct_ibv_cq)(cq.Handle()), &wc)
+	if n < 0 {
+		return Completion{}, false, syscall.EIO
+	}
+	return Completion{
+		ID:     uint64(wc.wr_id),
+		Status: rdma.WCStatus(wc.status),
+		Opcode: rdma.WCOpcode(wc.opcode),
+		Len:    int(wc.byte_len),
+		QPNum:  uint32(wc.qp_num),
+	}, n > 0, nil
+}
+
+// Arm asks for an event at the next completion.
+func Arm(cq rdma.CQ) error { return errno(C.arm_cq((*C.struct_ibv_cq)(cq.Handle()))) }
+
+// TakeEvent takes and acknowledges one completion event and returns the handle of its
+// completion queue; EAGAIN when there is none.
+func TakeEvent(f rdma.Fabric, ch rdma.CompletionChannel) (unsafe.Pointer, error) {
+	var cq *C.struct_ibv_cq
+	err := errno(C.take_event((*C.struct_rdma_slow_ops)(f.SlowOps()),
+		(*C.struct_ibv_comp_channel)(ch.Handle()), &cq))
+	return unsafe.Pointer(cq), err
+}
+
+// SetError moves qp to the error state through the slow operations.
+func SetError(f rdma.Fabric, qp rdma.QP) error {
+	return errno(C.set_error((*C.struct_rdma_slow_ops)(f.SlowOps()), (*C.struct_ibv_qp)(qp.Handle())))
+}
+
+func errno(rc C.int) error {
+	if rc != 0 {
+		return syscall.Errno(rc)
+	}
+	return nil
+}

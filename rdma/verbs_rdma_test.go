@@ -1,0 +1,237 @@
+//go:build rdma
+
+package rdma_test
+
+import (
+	"os"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"catmint/rdma"
+	"catmint/rdma/internal/verbstest"
+	"catmint/rdma/rdmatest"
+)
+
+func TestMessagesArriveIntactBothWays(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	for from, to := range map[*end]*end{c.client: c.server, c.server: c.client} {
+		src, err := verbstest.NewBuffer(f, from.pd, recvSize)
+		require.NoError(t, err)
+		for i := range src.Bytes {
+			src.Bytes[i] = byte(i * 7)
+		}
+		require.NoError(t, src.PostSend(from.qp, 2, recvSize))
+		sent := from.completion()
+		assert.Equal(t, rdma.WCSuccess, sent.Status)
+		assert.EqualValues(t, 2, sent.ID)
+		got := to.completion()
+		assert.Equal(t, rdma.WCSuccess, got.Status)
+		assert.Equal(t, rdma.WCRecv, got.Opcode)
+		assert.Equal(t, recvSize, got.Len)
+		assert.Equal(t, to.qp.Num(), got.QPNum)
+		assert.Equal(t, src.Bytes, to.buf.Bytes)
+		require.NoError(t, src.Free())
+	}
+	c.disconnect(t, l, l)
+}
+
+func TestArmedCompletionQueueReportsToItsChannel(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	_, err := verbstest.TakeEvent(f, c.server.channel)
+	require.ErrorIs(t, err, syscall.EAGAIN, "the channel is non-blocking")
+	require.NoError(t, verbstest.Arm(c.server.cq))
+	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
+	require.NoError(t, err)
+	require.NoError(t, src.PostSend(c.client.qp, 2, 64))
+
+	// The channel's descriptor can be waited for in the netpoller, as a dup.
+	fd, err := syscall.Dup(c.server.channel.Fd())
+	require.NoError(t, err)
+	file := os.NewFile(uintptr(fd), "completion channel")
+	defer file.Close()
+	require.NoError(t, file.SetReadDeadline(time.Now().Add(limit)))
+	conn, err := file.SyscallConn()
+	require.NoError(t, err)
+	var cq unsafe.Pointer
+	err = conn.Read(func(uintptr) bool {
+		cq, err = verbstest.TakeEvent(f, c.server.channel)
+		return err == nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, c.server.cq.Handle(), cq)
+	assert.Equal(t, rdma.WCSuccess, c.server.completion().Status)
+	assert.Equal(t, rdma.WCSuccess, c.client.completion().Status)
+	require.NoError(t, src.Free())
+	c.disconnect(t, l, l)
+}
+
+func TestErrorStateFlushesPostedReceives(t *testing.T) {
+	for name, setError := range map[string]func(rdma.Fabric, rdma.QP) error{
+		"by the queue pair's method": func(_ rdma.Fabric, qp rdma.QP) error { return qp.SetError() },
+		"by the slow operations":     verbstest.SetError,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFabric(t)
+			l := newLoop(t, f)
+			c := establish(t, f, l, l, bedAddr(t))
+			require.NoError(t, setError(f, c.server.qp))
+			state, err := c.server.qp.State()
+			require.NoError(t, err)
+			assert.Equal(t, rdma.QPErr, state)
+			wc := c.server.completion()
+			assert.Equal(t, rdma.WCWRFlushErr, wc.Status)
+			assert.EqualValues(t, 1, wc.ID)
+			c.client.close()
+			c.server.close()
+		})
+	}
+}
+
+func TestMinRNRTimerCanBeSetOnceEstablished(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	require.NoError(t, c.client.qp.SetMinRNRTimer(12))
+	require.NoError(t, c.server.qp.SetMinRNRTimer(12))
+	c.disconnect(t, l, l)
+}
+
+func TestCapsAndDepthAreAtLeastWhatWasAskedFor(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	id := l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	e := newEnd(t, f, id)
+	assert.GreaterOrEqual(t, e.cq.Depth(), 16)
+	caps := e.qp.Caps()
+	assert.GreaterOrEqual(t, caps.MaxSendWR, uint32(4))
+	assert.GreaterOrEqual(t, caps.MaxRecvWR, uint32(4))
+	assert.GreaterOrEqual(t, caps.MaxSendSGE, uint32(1))
+	assert.GreaterOrEqual(t, caps.MaxRecvSGE, uint32(1))
+	state, err := e.qp.State()
+	require.NoError(t, err)
+	assert.Equal(t, rdma.QPInit, state, "receives can be posted before connecting")
+	e.close()
+}
+
+func TestClosingInTheWrongOrderIsBusyAndChangesNothing(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	e := c.client
+	require.ErrorIs(t, f.Close(), syscall.EBUSY)
+	require.ErrorIs(t, l.ch.Close(), syscall.EBUSY)
+	require.ErrorIs(t, e.id.Close(), syscall.EBUSY)
+	require.ErrorIs(t, e.pd.Close(), syscall.EBUSY)
+	require.ErrorIs(t, e.cq.Close(), syscall.EBUSY)
+	require.ErrorIs(t, e.channel.Close(), syscall.EBUSY)
+	c.disconnect(t, l, l)
+}
+
+func TestProtectionDomainWithMemoryRegionIsBusy(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	id := l.listen(bedAddr(t))
+	pd, err := id.Device().AllocPD()
+	require.NoError(t, err)
+	assert.Equal(t, id.Device(), pd.Device())
+	buf, err := verbstest.NewBuffer(f, pd, 4096) // as the data plane does
+	require.NoError(t, err)
+	require.ErrorIs(t, pd.Close(), syscall.EBUSY)
+
+	page := unsafe.Pointer(unsafe.SliceData(buf.Bytes))
+	mr, err := rdma.RegMR(pd, page, 4096, rdma.AccessLocalWrite|rdma.AccessRemoteRead)
+	require.NoError(t, err)
+	assert.NotZero(t, mr.RKey())
+	require.NoError(t, buf.Free())
+	require.ErrorIs(t, pd.Close(), syscall.EBUSY)
+	require.NoError(t, mr.Close())
+	require.NoError(t, mr.Close())
+	require.NoError(t, pd.Close())
+
+	_, err = rdma.RegMR(pd, page, 4096, 0)
+	require.ErrorIs(t, err, syscall.EBADF)
+}
+
+func TestASecondCloseDoesNothing(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	e := newEnd(t, f, l.resolve(l.listen(bedAddr(t)).LocalAddr()))
+	e.close()
+	require.NoError(t, e.qp.Close())
+	require.NoError(t, e.cq.Close())
+	require.NoError(t, e.channel.Close())
+	require.NoError(t, e.pd.Close())
+	require.NoError(t, e.id.Close())
+
+	_, err := e.qp.State()
+	require.ErrorIs(t, err, syscall.EBADF)
+	require.ErrorIs(t, e.qp.SetError(), syscall.EBADF)
+	_, err = l.listen(bedAddr(t)).Device().CreateCQ(1, e.channel)
+	require.ErrorIs(t, err, syscall.EBADF)
+}
+
+func TestImpossibleRequestsAreInvalid(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	id := l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	dev := id.Device()
+	for _, depth := range []int{0, -1, dev.Attr().MaxCQE + 1} {
+		_, err := dev.CreateCQ(depth, nil)
+		require.ErrorIs(t, err, syscall.EINVAL, "depth %d", depth)
+	}
+	for _, port := range []int{0, -1, dev.Attr().NumPorts + 1} {
+		_, err := dev.Port(port)
+		require.ErrorIs(t, err, syscall.EINVAL)
+		_, err = dev.GIDs(port)
+		require.ErrorIs(t, err, syscall.EINVAL)
+	}
+	e := newEnd(t, f, id)
+	_, err := id.CreateQP(e.pd, rdma.QPInitAttr{SendCQ: e.cq, RecvCQ: e.cq})
+	require.ErrorIs(t, err, syscall.EINVAL, "an id has one queue pair")
+	_, err = rdma.RegMR(e.pd, nil, 0, 0)
+	require.ErrorIs(t, err, syscall.EINVAL)
+	e.close()
+
+	id = l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	pd, err := dev.AllocPD()
+	require.NoError(t, err)
+	cq, err := dev.CreateCQ(1, nil)
+	require.NoError(t, err)
+	_, err = id.CreateQP(pd, rdma.QPInitAttr{
+		SendCQ: cq, RecvCQ: cq,
+		Caps: rdma.QPCaps{MaxSendWR: uint32(dev.Attr().MaxQPWR) + 1, MaxRecvWR: 1},
+	})
+	require.Error(t, err)
+	var opErr *rdma.OpError
+	require.ErrorAs(t, err, &opErr)
+	assert.Equal(t, dev.Name(), opErr.Device)
+	require.NoError(t, cq.Close(), "a failed queue pair holds nothing")
+	require.NoError(t, pd.Close())
+	require.NoError(t, id.Close())
+}
+
+func TestCyclesLeaveNothingBehind(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	cycle := func() {
+		c := establish(t, f, l, l, bedAddr(t))
+		c.disconnect(t, l, l)
+		require.NoError(t, c.listener.Close())
+	}
+	cycle() // opens what librdmacm keeps for ever
+	counts, fds := rdmatest.Counts(), rdmatest.FDs(t)
+	for range 20 {
+		cycle()
+	}
+	assert.Equal(t, counts, rdmatest.Counts())
+	assert.Equal(t, fds, rdmatest.FDs(t))
+}
