@@ -1,0 +1,141 @@
+package ctest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Sanitizer is a set of compiler flags to run a program under.
+type Sanitizer struct {
+	Name  string
+	Flags []string
+	// Fixed turns address randomisation off for the program: the thread sanitizer of
+	// older compilers cannot start under that of newer kernels.
+	Fixed bool
+}
+
+// The sanitizers that every program runs under.
+var (
+	Address = Sanitizer{Name: "address", Flags: []string{"-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1"}}
+	Thread  = Sanitizer{Name: "thread", Flags: []string{"-fsanitize=thread", "-O1"}, Fixed: true}
+)
+
+// Program is a C program. Paths are relative to the root of the module.
+type Program struct {
+	Sources  []string
+	Includes []string // folders, besides that of the module and datapath/ctest/testdata
+	Flags    []string // for the compiler
+	Libs     []string // for the linker: -libverbs
+	Args     []string // for the program
+	// Limit ends a program that hangs; two minutes if it is 0.
+	Limit time.Duration
+}
+
+// Warnings are the flags that all C of the module compiles cleanly with.
+var Warnings = []string{"-std=c11", "-Wall", "-Wextra", "-Werror"}
+
+// Root returns the root of the module.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, statErr := os.Stat(filepath.Join(dir, "go.mod")); statErr == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			err = errors.New("no go.mod above the test")
+		}
+		dir = filepath.Dir(dir)
+	}
+	t.Fatal(err)
+	return ""
+}
+
+// Run compiles p under each sanitizer and runs it, each as a subtest. The program must
+// exit with 0.
+func Run(t *testing.T, p Program, sanitizers ...Sanitizer) {
+	t.Helper()
+	for _, s := range sanitizers {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			bin := Build(t, p, s.Flags...)
+			if out, err := execute(t, p, s, bin); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// Build compiles p with gcc (or $CC) and returns the executable's path.
+func Build(t testing.TB, p Program, flags ...string) string {
+	t.Helper()
+	root := Root(t)
+	bin := filepath.Join(t.TempDir(), "program")
+	args := append([]string{"-g", "-D_GNU_SOURCE=1", "-o", bin}, Warnings...)
+	args = append(append(args, flags...), p.Flags...)
+	for _, dir := range append([]string{".", "include", "datapath", "datapath/ctest/testdata"}, p.Includes...) {
+		touch(t, filepath.Join(root, dir))
+		args = append(args, "-I"+filepath.Join(root, dir))
+	}
+	for _, src := range p.Sources {
+		touch(t, filepath.Dir(filepath.Join(root, src)))
+		args = append(args, filepath.Join(root, src))
+	}
+	args = append(append(args, p.Libs...), "-pthread")
+	if out, err := exec.Command(compiler(), args...).CombinedOutput(); err != nil { //nolint:gosec // the test's own command
+		t.Fatalf("%s: %v\n%s", strings.Join(p.Sources, " "), err, out)
+	}
+	return bin
+}
+
+func compiler() string {
+	if cc := os.Getenv("CC"); cc != "" {
+		return cc
+	}
+	return "gcc"
+}
+
+// touch reads the C files of a folder, so that go test knows that the result depends on
+// them and does not answer from its cache when one has changed.
+func touch(t testing.TB, dir string) {
+	t.Helper()
+	for _, pattern := range []string{"*.c", "*.h", "demi/*.h"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if _, err := os.ReadFile(f); err != nil { //nolint:gosec // files of this module
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func execute(t *testing.T, p Program, s Sanitizer, bin string) ([]byte, error) {
+	t.Helper()
+	limit := p.Limit
+	if limit == 0 {
+		limit = 2 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	argv := append([]string{bin}, p.Args...)
+	if s.Fixed {
+		argv = append([]string{"setarch", "-R"}, argv...)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the program just built
+	cmd.Env = append(os.Environ(), "ASAN_OPTIONS=detect_leaks=1", "TSAN_OPTIONS=halt_on_error=1", "UBSAN_OPTIONS=print_stacktrace=1")
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return out, fmt.Errorf("still running after %v: %w", limit, ctx.Err())
+	}
+	return out, err
+}
