@@ -45,20 +45,26 @@ func (m AccelMemory) Choose(want Accel) (accel Accel, certain bool, err error) {
 		return "", false, fmt.Errorf("accelerator %q: want %s, %s or %s", want, Auto, TCG, KVM)
 	}
 	if m.usable() != nil {
+		return TCG, true, nil //nolint:nilerr // a KVM that cannot be used is what Auto is there for
+	}
+	switch f := m.recall(); {
+	case f == nil:
+		return KVM, false, nil
+	case f.KVM:
+		return KVM, true, nil
+	default:
 		return TCG, true, nil
 	}
-	data, err := os.ReadFile(m.path())
-	if err != nil {
-		return KVM, false, nil
-	}
+}
+
+// recall returns what was found before, nil if nothing was or the memory is damaged.
+func (m AccelMemory) recall() *finding {
 	var f finding
-	if json.Unmarshal(data, &f) != nil {
-		return KVM, false, nil // a damaged memory is none
+	data, err := os.ReadFile(m.path())
+	if err != nil || json.Unmarshal(data, &f) != nil {
+		return nil
 	}
-	if f.KVM {
-		return KVM, true, nil
-	}
-	return TCG, true, nil
+	return &f
 }
 
 // Learn stores whether KVM booted a guest; reason says why not.

@@ -1,0 +1,80 @@
+# Everything that a person or CI runs. "make help" lists the targets.
+
+BUILD := build
+PREFIX ?= /usr/local
+GO ?= go
+TOOL := $(GO) tool -modfile=tools/go.mod
+SOFT_ROCE := $(BUILD)/soft-roce
+
+# Scripts and recipes run in the shell that Debian has; one line each, so that errors count.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# The steps share two cores and one build cache: in order is as fast, and its output can be read.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install the Debian packages that are missing (root, or sudo)
+	@scripts/setup.sh
+
+.PHONY: demo
+demo: build ## run the main job, rping-demi over Soft-RoCE
+	@$(SOFT_ROCE) run --timeout 2m -- scripts/demo.sh
+
+.PHONY: build
+build: setup $(SOFT_ROCE) lib ## build everything into build/
+	@$(GO) build -trimpath -o $(BUILD)/rping-demi ./cmd/rping-demi
+	@scripts/build-examples.sh
+
+.PHONY: lib
+lib: setup ## build the C library, libdemikernel.so.1
+	@PREFIX=$(PREFIX) scripts/build-lib.sh
+
+# The init of the guests lies beside the program, which looks for it there. Both are static.
+.PHONY: $(SOFT_ROCE)
+$(SOFT_ROCE):
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BUILD)/soft-roce ./soft-roce
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(BUILD)/soft-roce-guest-init ./soft-roce/guest-init
+
+.PHONY: install
+install: lib ## install library, headers and rping-demi under PREFIX (default /usr/local)
+	@$(GO) build -trimpath -o $(BUILD)/rping-demi ./cmd/rping-demi
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/demi $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(BUILD)/libdemikernel.so.1 $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libdemikernel.so.1 $(DESTDIR)$(PREFIX)/lib/libdemikernel.so
+	install -m 0644 $(BUILD)/demikernel.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	install -m 0644 include/demi/*.h $(DESTDIR)$(PREFIX)/include/demi/
+	install -m 0755 $(BUILD)/rping-demi $(DESTDIR)$(PREFIX)/bin/
+
+.PHONY: test
+test: lint test-unit build ## run all tests in their short form, Soft-RoCE included
+	$(GO) test -tags qemu -timeout 5m ./soft-roce/...
+	$(SOFT_ROCE) test --short --skip-packages-without ./...
+
+.PHONY: test-unit
+test-unit: setup ## run the tests that need no RDMA device, with the race detector
+	$(GO) test -race -timeout 2m ./...
+
+.PHONY: test-all
+test-all: test ## run the long forms, too, on the newest kernel and on 6.1
+	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --skip-packages-without ./...
+	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --kernel 6.1 --skip-packages-without ./...
+
+.PHONY: lint
+lint: setup ## static checks of Go and C
+	$(GO) vet -tags rdma,rdma2,qemu ./...
+	$(TOOL) golangci-lint run ./...
+	scripts/check-c.sh
+
+.PHONY: bench
+bench: build ## run the benchmarks, those that need RDMA on Soft-RoCE
+	$(GO) test -run '^$$' -bench . ./...
+	$(SOFT_ROCE) test --bench . --timeout 30m --test-timeout 20m --skip-packages-without ./...
+
+.PHONY: clean
+clean: ## remove what was built here; the cache of kernels stays
+	rm -rf $(BUILD)
