@@ -41,8 +41,11 @@ func (id *cmID) learn() error {
 	var local, remote C.struct_sockaddr_storage
 	C.catmint_addrs(id.c, &local, &remote)
 	l, r := decodeSockaddr(storageBytes(&local)), decodeSockaddr(storageBytes(&remote))
-	if r.Port() == 0 && !r.Addr().IsValid() || r.Addr().IsUnspecified() {
+	if r.Addr().IsUnspecified() {
 		r = netip.AddrPort{}
+	}
+	if id.c.verbs != nil {
+		l, r = id.addZone(l, r)
 	}
 	id.mu.Lock()
 	id.local, id.remote, id.port = l, r, int(id.c.port_num)
@@ -61,6 +64,30 @@ func (id *cmID) learn() error {
 	id.dev = dev
 	id.mu.Unlock()
 	return nil
+}
+
+// addZone completes link-local addresses of a passive id: the addresses in a connection
+// request carry no scope, but the network device that owns the local one is known.
+func (id *cmID) addZone(local, remote netip.AddrPort) (netip.AddrPort, netip.AddrPort) {
+	a := local.Addr()
+	if !a.IsLinkLocalUnicast() || !a.Is6() || a.Zone() != "" {
+		return local, remote
+	}
+	gids, err := queryGIDs(id.c.verbs, "", gidTableSize(id.c.verbs, int(id.c.port_num)))
+	if err != nil {
+		return local, remote
+	}
+	for _, g := range gids {
+		if g.Addr() != a || g.port != int(id.c.port_num) || g.Netdev == "" {
+			continue
+		}
+		local = netip.AddrPortFrom(a.WithZone(g.Netdev), local.Port())
+		if r := remote.Addr(); r.Is6() && r.IsLinkLocalUnicast() {
+			remote = netip.AddrPortFrom(r.WithZone(g.Netdev), remote.Port())
+		}
+		break
+	}
+	return local, remote
 }
 
 func storageBytes(s *C.struct_sockaddr_storage) []byte {
@@ -96,7 +123,7 @@ func milliseconds(d time.Duration) C.int {
 
 // BindAddr implements [ID].
 func (id *cmID) BindAddr(addr netip.AddrPort) error {
-	const name = "bind address"
+	const name = opBindAddr
 	sa, err := encodeSockaddr(addr)
 	if err != nil {
 		return &OpError{Op: name, Err: err}
@@ -112,7 +139,7 @@ func (id *cmID) BindAddr(addr netip.AddrPort) error {
 
 // ResolveAddr implements [ID].
 func (id *cmID) ResolveAddr(src, dst netip.AddrPort, timeout time.Duration) error {
-	const name = "resolve address"
+	const name = opResolveAddr
 	var srcSA []byte
 	if src.IsValid() {
 		var err error
@@ -132,7 +159,7 @@ func (id *cmID) ResolveAddr(src, dst netip.AddrPort, timeout time.Duration) erro
 
 // ResolveRoute implements [ID].
 func (id *cmID) ResolveRoute(timeout time.Duration) error {
-	return id.op("resolve route", func() C.int {
+	return id.op(opResolveRoute, func() C.int {
 		return C.catmint_resolve_route(id.c, milliseconds(timeout))
 	})
 }

@@ -20,7 +20,7 @@ type completionChannel struct {
 
 // NewCompletionChannel implements [Device] with ibv_create_comp_channel(3).
 func (d *device) NewCompletionChannel() (CompletionChannel, error) {
-	const op = "create completion channel"
+	const op = opCreateChannel
 	if err := devices.hold(d, op); err != nil {
 		return nil, err
 	}

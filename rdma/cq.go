@@ -21,7 +21,7 @@ type completionQueue struct {
 // CreateCQ implements [Device] with ibv_create_cq(3). EINVAL: depth is not in 1 to the
 // device's MaxCQE, or the channel is of another device.
 func (d *device) CreateCQ(depth int, channel CompletionChannel) (CQ, error) {
-	const op = "create completion queue"
+	const op = opCreateCQ
 	cq := &completionQueue{dev: d}
 	var cChannel *C.struct_ibv_comp_channel
 	if channel != nil {

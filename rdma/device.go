@@ -135,7 +135,7 @@ func listDevices() ([]DeviceInfo, error) {
 		if syscall.Errno(errno) == syscall.ENOSYS { // the kernel has no RDMA at all
 			return nil, nil
 		}
-		return nil, errnoError("list devices", "", int(errno))
+		return nil, errnoError(opListDevices, "", int(errno))
 	}
 	defer C.ibv_free_device_list(list)
 	var infos []DeviceInfo
@@ -160,7 +160,7 @@ func describeDevice(dev *C.struct_ibv_device) (DeviceInfo, error) {
 	var ctx *C.struct_ibv_context
 	name := deviceName(dev)
 	if errno := C.catmint_open_device(dev, &ctx); errno != 0 {
-		return DeviceInfo{}, errnoError("open device", name, int(errno))
+		return DeviceInfo{}, errnoError(opOpenDevice, name, int(errno))
 	}
 	defer C.ibv_close_device(ctx)
 	attr, err := queryDevice(ctx)

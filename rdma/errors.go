@@ -6,6 +6,21 @@ import (
 	"syscall"
 )
 
+// The operations of OpError that Hint knows about.
+const (
+	opListDevices   = "list devices"
+	opOpenDevice    = "open device"
+	opEventChannel  = "create event channel"
+	opBindAddr      = "bind address"
+	opResolveAddr   = "resolve address"
+	opResolveRoute  = "resolve route"
+	opAllocPD       = "allocate protection domain"
+	opRegMR         = "register memory"
+	opCreateChannel = "create completion channel"
+	opCreateCQ      = "create completion queue"
+	opCreateQP      = "create queue pair"
+)
+
 // OpError is the error of an operation on an RDMA object.
 type OpError struct {
 	Op     string // what was tried, such as "resolve address"

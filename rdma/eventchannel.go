@@ -43,7 +43,7 @@ func (h *Hardware) NewEventChannel() (EventChannel, error) {
 }
 
 func newEventChannel() (*eventChannel, error) {
-	const op = "create event channel"
+	const op = opEventChannel
 	var c *C.struct_rdma_event_channel
 	if errno := C.catmint_create_event_channel(&c); errno != 0 {
 		return nil, errnoError(op, "", int(errno))

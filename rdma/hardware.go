@@ -33,7 +33,7 @@ func NewHardware() *Hardware {
 // Devices implements [Fabric]. A device that cannot be opened is left out, unless none
 // can: then the error of the first is returned. No device at all is an empty list.
 func (h *Hardware) Devices() ([]DeviceInfo, error) {
-	if err := h.check("list devices"); err != nil {
+	if err := h.check(opListDevices); err != nil {
 		return nil, err
 	}
 	return listDevices()
@@ -76,7 +76,7 @@ func (h *Hardware) addChannel() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return errnoError("create event channel", "", int(syscall.EBADF))
+		return errnoError(opEventChannel, "", int(syscall.EBADF))
 	}
 	h.channels++
 	return nil

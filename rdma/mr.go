@@ -42,7 +42,7 @@ type MR struct {
 // locked memory (RLIMIT_MEMLOCK), EFAULT for memory that is not there, EBADF for a closed
 // PD.
 func RegMR(pd PD, addr unsafe.Pointer, length uintptr, access AccessFlags) (*MR, error) {
-	const op = "register memory"
+	const op = opRegMR
 	hw, ok := pd.(*protectionDomain)
 	if !ok || length == 0 {
 		return nil, errnoError(op, "", int(syscall.EINVAL))

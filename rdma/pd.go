@@ -18,7 +18,7 @@ type protectionDomain struct {
 
 // AllocPD implements [Device] with ibv_alloc_pd(3).
 func (d *device) AllocPD() (PD, error) {
-	const op = "allocate protection domain"
+	const op = opAllocPD
 	if err := devices.hold(d, op); err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ type queuePair struct {
 // not of the id's device; EBADF if one of them is closed; ENOMEM for lack of memory,
 // locked memory included.
 func (id *cmID) CreateQP(pd PD, attr QPInitAttr) (QP, error) {
-	const op = "create queue pair"
+	const op = opCreateQP
 	id.mu.Lock()
 	dev := id.dev
 	id.mu.Unlock()

@@ -1,0 +1,130 @@
+package rdma
+
+import (
+	"encoding/binary"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+const patience = 30 * time.Second
+
+// eventfd stands for the descriptor of a C library.
+type eventfd struct {
+	t  *testing.T
+	fd int
+}
+
+func newEventfd(t *testing.T) eventfd {
+	t.Helper()
+	fd, err := unix.Eventfd(0, unix.EFD_SEMAPHORE)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, unix.Close(fd)) })
+	return eventfd{t, fd}
+}
+
+func (e eventfd) post() {
+	_, err := unix.Write(e.fd, binary.NativeEndian.AppendUint64(nil, 1))
+	assert.NoError(e.t, err)
+}
+
+// take is false when there is nothing to take.
+func (e eventfd) take() bool {
+	_, err := unix.Read(e.fd, make([]byte, 8))
+	if err == unix.EAGAIN { //nolint:errorlint // a raw system call
+		return false
+	}
+	assert.NoError(e.t, err)
+	return true
+}
+
+func (e eventfd) watch() *readable {
+	e.t.Helper()
+	r, err := watchReadable(e.fd, "test")
+	require.NoError(e.t, err)
+	return r
+}
+
+func waitReady(t *testing.T, r *readable) {
+	t.Helper()
+	select {
+	case <-r.ready:
+	case <-time.After(patience):
+		require.FailNow(t, "not woken")
+	}
+}
+
+func TestWatchWakesForWhatWasThereBefore(t *testing.T) {
+	e := newEventfd(t)
+	e.post()
+	r := e.watch()
+	defer r.close()
+	waitReady(t, r)
+}
+
+func TestWatchWakesForWhatComesLater(t *testing.T) {
+	e := newEventfd(t)
+	r := e.watch()
+	defer r.close()
+	for range 3 {
+		e.post()
+		waitReady(t, r)
+		require.True(t, e.take())
+		require.False(t, e.take(), "the descriptor is non-blocking")
+		r.arm()
+	}
+}
+
+func TestWatchWakesAgainForWhatWasLeft(t *testing.T) {
+	e := newEventfd(t)
+	r := e.watch()
+	defer r.close()
+	e.post()
+	e.post()
+	waitReady(t, r)
+	require.True(t, e.take())
+	r.arm() // one is left, and no further edge comes
+	waitReady(t, r)
+}
+
+func TestWatchLosesNoWakeUpUnderLoad(t *testing.T) {
+	const n = 20000
+	e := newEventfd(t)
+	r := e.watch()
+	defer r.close()
+	var writers sync.WaitGroup
+	for range 2 {
+		writers.Go(func() {
+			for range n / 2 {
+				e.post()
+			}
+		})
+	}
+	for taken := 0; taken < n; {
+		waitReady(t, r)
+		for e.take() {
+			taken++
+		}
+		r.arm()
+	}
+	writers.Wait()
+}
+
+func TestClosingTheWatchLeavesTheDescriptorAlone(t *testing.T) {
+	e := newEventfd(t)
+	e.watch().close() // parked
+	r := e.watch()
+	e.post()
+	waitReady(t, r)
+	r.close() // not armed
+	require.True(t, e.take())
+}
+
+func TestWatchingABadDescriptorIsAnError(t *testing.T) {
+	_, err := watchReadable(-1, "test")
+	require.ErrorIs(t, err, unix.EBADF)
+}
