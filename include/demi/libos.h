@@ -15,8 +15,8 @@
  *     ENOSYS: before the first demi_init, or in a child after fork.
  *
  * An address is a struct sockaddr_in (AF_INET) or struct sockaddr_in6 (AF_INET6), ports and
- * addresses in network byte order; a size above that of its structure is fine, below is
- * EINVAL.
+ * addresses in network byte order. Any other family, and any size but that of the structure,
+ * is EINVAL.
  */
 #ifndef DEMI_LIBOS_H_IS_INCLUDED
 #define DEMI_LIBOS_H_IS_INCLUDED
@@ -44,8 +44,7 @@ extern "C" {
  * Returns 0. EEXIST: the thread has called it before. EINVAL: an environment variable has a
  * bad value (one line on standard error says which). EAGAIN: too many threads.
  */
-ATTR_NONNULL(1)
-extern int demi_init(_In_ const struct demi_args *args);
+extern int demi_init(_In_opt_ const struct demi_args *args);
 
 /*
  * Makes a socket and stores its descriptor, 500 or above, in *sockqd_out. domain is AF_INET
