@@ -1,0 +1,24 @@
+package qtoken_test
+
+import (
+	"testing"
+
+	"catmint/datapath/ctest"
+)
+
+func TestOtherThreadsMayPeek(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, ctest.Program{
+		Sources:  []string{"qtoken/testdata/peek_test.c"},
+		Includes: []string{"qtoken"},
+	}, ctest.Address, ctest.Thread)
+}
+
+func TestTheFuzzTargetFindsNothing(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, ctest.Program{
+		Sources:  []string{"qtoken/testdata/fuzz_table.c"},
+		Includes: []string{"qtoken"},
+		Flags:    []string{"-DREPLAY=200"},
+	}, ctest.Address)
+}
