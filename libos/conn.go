@@ -1,0 +1,335 @@
+package libos
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"catmint/libos/connfsm"
+	"catmint/libos/hello"
+	"catmint/rdma"
+)
+
+// endpoint is the part of a connection that is not connection management: its queue pair,
+// what is said in private data, and what consumes it once it is established. create runs
+// on a worker, everything else on the loop.
+type endpoint interface {
+	// create makes the queue pair on id and posts its receives; either both or neither.
+	create(id rdma.ID) error
+	// request is what rdma_connect says.
+	request(id rdma.ID) rdma.ConnParam
+	// answer judges what the peer's accept said, reply is what rdma_accept says.
+	answer(ev rdma.Event) error
+	reply(id rdma.ID) rdma.ConnParam
+	// attach starts the use of the established connection.
+	attach(id rdma.ID) error
+	// sendFIN and cancelPushes begin and cut a close.
+	sendFIN() error
+	cancelPushes()
+	// flush puts the queue pair into the error state; the connection is told Flushed,
+	// through its driver, when all work is accounted for.
+	flush(err syscall.Errno)
+	destroyQP() error
+	destroyConn() error
+}
+
+// outcome is told what becomes of a connection, on the loop.
+type outcome interface {
+	connected()               // active: established
+	failed(err *ConnectError) // active: it will never be
+	ready()                   // passive: established
+	gone(err *ConnectError)   // passive: it will never be
+	closed()                  // close is done, as far as its caller is concerned
+	released()                // everything is released
+	open() bool               // nobody has closed it
+}
+
+// conn drives the state machine of one connection. All of it belongs to the loop, save
+// info, which has its own lock.
+type conn struct {
+	e   *Engine
+	fsm connfsm.Conn
+	id  rdma.ID
+	ep  endpoint
+	out outcome
+	log *slog.Logger
+
+	bound  netip.AddrPort // local address to bind to, the zero AddrPort for none
+	dst    netip.AddrPort // where to connect to
+	reuse  bool           // SO_REUSEADDR, for an id made anew
+	linger time.Duration
+	detail string // what CM said last, for the error message
+
+	timers  [connfsm.NumTimers]*time.Timer
+	queue   []connfsm.Event
+	running bool
+
+	info connInfo
+}
+
+func (e *Engine) newConn(ep endpoint, out outcome) *conn {
+	c := &conn{e: e, ep: ep, out: out, log: e.log, linger: e.cfg.Linger}
+	e.conns[c] = struct{}{}
+	return c
+}
+
+// step takes an event, on the loop. An event that an action causes is handled after the
+// list of actions that caused it, before events that come from elsewhere.
+func (c *conn) step(ev connfsm.Event) {
+	c.queue = append(c.queue, ev)
+	if c.running {
+		return
+	}
+	c.running = true
+	defer func() { c.running = false }()
+	for len(c.queue) > 0 {
+		ev := c.queue[0]
+		c.queue = c.queue[1:]
+		from := c.fsm.State
+		next, acts := c.fsm.Step(ev)
+		c.fsm = next
+		if c.e.debug {
+			c.log.Debug("step", "conn", c.name(), "event", ev.String(), "from", from.String(), "to", next.State.String(),
+				"actions", fmt.Sprint(acts))
+		}
+		for _, a := range acts {
+			if follow, ok := c.do(a, ev, from); ok {
+				c.queue = append([]connfsm.Event{follow}, c.queue...)
+				if follow.Kind == connfsm.CallFailed {
+					break
+				}
+			}
+		}
+	}
+}
+
+// do carries one action out. It returns the event that answers it, if there is one now.
+func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connfsm.Event, bool) {
+	var err error
+	switch a.Op {
+	case connfsm.CreateID:
+		err = c.createID()
+	case connfsm.ResolveAddr:
+		err = c.id.ResolveAddr(netip.AddrPort{}, c.dst, c.e.cfg.ResolveTimeout)
+	case connfsm.CreateQP:
+		c.createQP()
+	case connfsm.ResolveRoute:
+		err = c.id.ResolveRoute(c.e.cfg.ResolveTimeout)
+	case connfsm.ConnectPeer:
+		err = c.id.Connect(c.ep.request(c.id))
+	case connfsm.AcceptPeer:
+		err = c.id.Accept(c.ep.reply(c.id))
+	case connfsm.RejectPeer:
+		c.reject(a.Err)
+	case connfsm.Attach:
+		if err = c.ep.attach(c.id); err == nil {
+			return connfsm.Event{Kind: connfsm.Attached}, true
+		}
+	case connfsm.CompleteToken:
+		c.info.mark(phaseReady)
+		c.e.p.stats.connects.Add(1)
+		c.log.Info("connected", "peer", c.dst.String(), "device", c.deviceName())
+		c.out.connected()
+	case connfsm.Ready:
+		c.info.mark(phaseReady)
+		c.e.p.stats.accepts.Add(1)
+		c.log.Info("accepted", "peer", c.dst.String(), "device", c.deviceName())
+		c.out.ready()
+	case connfsm.FailToken:
+		c.e.p.stats.fail(a.Err)
+		ce := c.failure("connect", a.Err, from)
+		c.log.Warn("connect failed", "peer", ce.Peer, "phase", ce.Phase, "device", ce.Device,
+			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail, "hint", ce.Hint)
+		c.out.failed(ce)
+	case connfsm.Gone:
+		ce := c.failure("accept", a.Err, from)
+		c.log.Info("connection lost before it was established", "peer", ce.Peer, "phase", ce.Phase, "device", ce.Device,
+			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail)
+		c.out.gone(ce)
+	case connfsm.SendFIN:
+		err = c.ep.sendFIN()
+	case connfsm.CancelPushes:
+		c.ep.cancelPushes()
+	case connfsm.Disconnect:
+		if derr := c.id.Disconnect(); derr != nil && errno(derr) != syscall.EINVAL && errno(derr) != syscall.ENOTCONN {
+			c.log.Debug("disconnect", "conn", c.name(), "err", derr)
+		}
+	case connfsm.Flush:
+		if a.Err != 0 {
+			c.log.Debug("connection ends", "conn", c.name(), "errno", connfsm.ErrnoName(a.Err))
+		}
+		c.ep.flush(a.Err)
+	case connfsm.DestroyQP:
+		c.complain("destroy queue pair", c.ep.destroyQP())
+	case connfsm.DestroyConn:
+		c.complain("destroy connection", c.ep.destroyConn())
+	case connfsm.DestroyID:
+		if c.id != nil {
+			c.complain("destroy id", c.e.loop.closeID(c.id))
+			c.id = nil
+		}
+	case connfsm.CompleteClose:
+		c.out.closed()
+	case connfsm.Release:
+		delete(c.e.conns, c)
+		c.out.released()
+		c.e.connReleased()
+	case connfsm.StartTimer:
+		c.startTimer(a.Timer)
+	case connfsm.StopTimer:
+		c.stopTimer(a.Timer)
+	case connfsm.Unexpected:
+		c.e.p.stats.unexpected.Add(1)
+		c.log.Warn("unexpected event", "conn", c.name(), "event", ev.String(), "state", from.String())
+	}
+	if err != nil {
+		c.detail = err.Error()
+		return connfsm.Event{Kind: connfsm.CallFailed, Err: errno(err)}, true
+	}
+	return connfsm.Event{}, false
+}
+
+func (c *conn) complain(what string, err error) {
+	if err != nil {
+		c.e.p.stats.leaks.Add(1)
+		c.log.Error(what, "conn", c.name(), "err", err)
+	}
+}
+
+// createID makes the id, unless bind has made it already, and binds it.
+func (c *conn) createID() error {
+	if c.id != nil {
+		return nil
+	}
+	id, err := c.e.loop.ch.CreateID()
+	if err != nil {
+		return err
+	}
+	c.id = id
+	c.e.loop.owners[id] = c
+	if c.reuse {
+		if err := id.SetReuseAddr(true); err != nil {
+			return err
+		}
+	}
+	if c.bound.IsValid() {
+		return id.BindAddr(c.bound)
+	}
+	return nil
+}
+
+// createQP has a worker make the queue pair. The id is the worker's until it answers.
+func (c *conn) createQP() {
+	id := c.id
+	c.info.setDevice(id)
+	c.e.workers.run(func() {
+		err := c.ep.create(id)
+		c.e.loop.post(func() {
+			if err != nil {
+				c.detail = err.Error()
+				c.step(connfsm.Event{Kind: connfsm.QPFailed, Err: errno(err)})
+				return
+			}
+			c.info.mark(phaseQPReady)
+			c.step(connfsm.Event{Kind: connfsm.QPReady})
+		})
+	})
+}
+
+func (c *conn) reject(err syscall.Errno) {
+	reason := hello.ReasonShuttingDown
+	if err == syscall.EAGAIN {
+		reason = hello.ReasonResources
+	}
+	if rerr := c.id.Reject(hello.Reject{Reason: reason}.Marshal()); rerr != nil {
+		c.log.Debug("reject", "conn", c.name(), "err", rerr)
+	}
+}
+
+// cmEvent translates an event of the connection manager.
+func (c *conn) cmEvent(ev rdma.Event) {
+	out := connfsm.Event{Kind: connfsm.EventKind(ev.Type)}
+	switch {
+	case ev.Type == rdma.Rejected:
+		out.Reason = ev.Status
+		c.detail = fmt.Sprintf("rejected, reason %d (%s)", ev.Status, rdma.RejectReason(ev.Status))
+		if r, err := hello.ParseReject(ev.PrivateData); err == nil {
+			out.Err = r.Reason.Errno()
+			c.detail = r.Error()
+		}
+	case ev.Status < 0:
+		out.Err = syscall.Errno(-ev.Status)
+		c.detail = fmt.Sprintf("%s %d", ev.Type, ev.Status)
+	}
+	switch ev.Type {
+	case rdma.AddrResolved:
+		c.info.mark(phaseAddrResolved)
+	case rdma.RouteResolved:
+		c.info.mark(phaseRouteResolved)
+	case rdma.Established:
+		c.info.mark(phaseEstablished)
+		c.info.setAddrs(c.id)
+		if c.fsm.Role == connfsm.Active && c.fsm.State == connfsm.Connecting {
+			if err := c.ep.answer(ev); err != nil {
+				out.Err, c.detail = errno(err), err.Error()
+			}
+		}
+	}
+	c.step(out)
+}
+
+func (c *conn) startTimer(t connfsm.Timer) {
+	d := c.e.cfg.FlushTimeout
+	switch t {
+	case connfsm.Deadline:
+		d = c.e.cfg.ConnectTimeout
+	case connfsm.Retry:
+		d = c.e.cfg.RetryDelay
+	case connfsm.Linger:
+		d = c.linger
+	}
+	c.stopTimer(t)
+	var timer *time.Timer
+	timer = time.AfterFunc(d, func() {
+		c.e.loop.post(func() {
+			if c.timers[t] == timer { // neither stopped nor replaced meanwhile
+				c.timers[t] = nil
+				c.step(t.Event())
+			}
+		})
+	})
+	c.timers[t] = timer
+}
+
+func (c *conn) stopTimer(t connfsm.Timer) {
+	if timer := c.timers[t]; timer != nil {
+		timer.Stop()
+		c.timers[t] = nil
+	}
+}
+
+// failure says in words why the connection is not to be.
+func (c *conn) failure(op string, err syscall.Errno, from connfsm.State) *ConnectError {
+	ce := &ConnectError{
+		Op: op, Peer: c.dst.String(), Phase: from.Phase(), Device: c.deviceName(), Err: err,
+		Detail: strings.TrimPrefix(c.detail, "rdma: "),
+	}
+	if err == syscall.ECANCELED {
+		ce.Detail = "closed by the application"
+	} else {
+		ce.Hint = hint(err, c.dst.Addr().IsLoopback())
+	}
+	return ce
+}
+
+func (c *conn) deviceName() string { return c.info.deviceName() }
+
+func (c *conn) name() string {
+	if c.fsm.Role == connfsm.Passive {
+		return "from " + c.dst.String()
+	}
+	return "to " + c.dst.String()
+}

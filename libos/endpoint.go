@@ -1,0 +1,214 @@
+package libos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+
+	"catmint/datapath"
+	"catmint/libos/hello"
+	"catmint/rdma"
+)
+
+// The timers and retries of every connection. Soft-RoCE takes a retry count of 7 as for
+// ever; with working credits the receiver is never not ready, so that waits for ever.
+const (
+	retryCount    = 6
+	rnrRetryCount = 7
+	minRNRTimer   = 12 // 0.64 ms, IBTA vol. 1 table 45; RDMA CM leaves 655 ms
+	maxReadDepth  = 16 // READs under way at once
+)
+
+// dataEndpoint is the endpoint of a socket: its queue pair belongs to the data plane.
+type dataEndpoint struct {
+	e      *Engine
+	c      *conn
+	qd     int32
+	dev    *device
+	qp     rdma.QP
+	dp     *datapath.Conn
+	cookie uint64
+
+	offer hello.Hello // what we offered, or the peer did
+	peer  hello.Hello
+	ask   rdma.Event // passive: the request
+
+	readsIn, readsOut uint8
+}
+
+func (e *Engine) newDataEndpoint() *dataEndpoint {
+	return &dataEndpoint{e: e}
+}
+
+// create makes the queue pair and the data plane's half. EAGAIN: queue pairs or completion
+// queues are used up; ENOMEM: locked memory is.
+func (d *dataEndpoint) create(id rdma.ID) error {
+	cfg := d.e.cfg
+	rdev := id.Device()
+	if rdev == nil {
+		return fmt.Errorf("id without a device: %w", syscall.ENODEV)
+	}
+	dev, err := d.e.device(rdev)
+	if err != nil {
+		return err
+	}
+	attr := rdev.Attr()
+	d.readsIn = uint8(min(attr.MaxQPRdAtom, maxReadDepth))
+	d.readsOut = uint8(min(attr.MaxQPInitRdAtom, maxReadDepth))
+	caps := rdma.QPCaps{
+		MaxSendWR: cfg.SendDepth, MaxRecvWR: cfg.RecvDepth, MaxSendSGE: 2, MaxRecvSGE: 1, MaxInlineData: cfg.MaxInline,
+	}
+	if n := uint32(attr.MaxQPWR); n != 0 {
+		caps.MaxSendWR, caps.MaxRecvWR = min(caps.MaxSendWR, n), min(caps.MaxRecvWR, n)
+	}
+	// The window of a connection that is just being made may take the last room in the
+	// CQ that was found: try again with another one.
+	for try := 0; ; try++ {
+		err = d.createOn(id, dev, caps)
+		if errno(err) != syscall.EAGAIN || try == 2 {
+			break
+		}
+	}
+	if err != nil {
+		d.e.put(dev)
+		return err
+	}
+	d.dev = dev
+	return nil
+}
+
+func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error {
+	cfg := d.e.cfg
+	cq, err := d.e.findCQ(dev, int(caps.MaxSendWR+cfg.DataWindow+cfg.CtrlWindow))
+	if err != nil {
+		return err
+	}
+	defer cq.release()
+	qp, err := id.CreateQP(dev.pd, rdma.QPInitAttr{SendCQ: cq.cq, RecvCQ: cq.cq, Caps: caps})
+	if errno(err) == syscall.EINVAL && caps.MaxInlineData != 0 { // more inline data than the device has
+		caps.MaxInlineData = 0
+		qp, err = id.CreateQP(dev.pd, rdma.QPInitAttr{SendCQ: cq.cq, RecvCQ: cq.cq, Caps: caps})
+	}
+	if err != nil {
+		switch errno(err) {
+		case syscall.ENOMEM, syscall.ENOSPC, syscall.EBUSY, syscall.EMFILE:
+			return fmt.Errorf("%w: %w", syscall.EAGAIN, err)
+		}
+		return err
+	}
+	got := qp.Caps()
+	// A stale connection is tried again with everything new, the name included.
+	d.cookie = d.e.nextCookie()
+	d.e.cookies.Store(d.cookie, d.c)
+	dp, err := datapath.NewConn(datapath.ConnParams{
+		Engine: d.e.dp, Device: dev.dp, CQ: cq.dp, QP: qp.Handle(),
+		SendDepth: got.MaxSendWR, RecvDepth: got.MaxRecvWR, MaxInline: got.MaxInlineData,
+		Local: cfg.limits(), Cookie: d.cookie,
+	})
+	if err != nil {
+		d.e.cookies.Delete(d.cookie)
+		if cerr := qp.Close(); cerr != nil {
+			d.e.log.Error("destroy queue pair", "err", cerr)
+		}
+		return fmt.Errorf("post receives: %w", err)
+	}
+	d.qp, d.dp = qp, dp
+	d.c.info.setQP(qp.Num())
+	return nil
+}
+
+func (d *dataEndpoint) limits() hello.Hello {
+	l := d.e.cfg.limits()
+	return hello.Hello{
+		Kind: hello.Offer, MinVersion: hello.MinVersion, MaxVersion: hello.MaxVersion, Features: hello.Known,
+		RecvSize: l.RecvSize, DataWindow: l.DataWindow, CtrlWindow: l.CtrlWindow, MaxMessage: l.MaxMessage,
+	}
+}
+
+func (d *dataEndpoint) request(rdma.ID) rdma.ConnParam {
+	d.offer = d.limits()
+	d.offer.Nonce = rand.Uint64()
+	return rdma.ConnParam{
+		PrivateData: d.offer.Marshal(), ResponderResources: d.readsIn, InitiatorDepth: d.readsOut,
+		RetryCount: retryCount, RNRRetryCount: rnrRetryCount,
+	}
+}
+
+func (d *dataEndpoint) answer(ev rdma.Event) error {
+	h, err := hello.Parse(ev.PrivateData, hello.Answer)
+	if err != nil {
+		return err
+	}
+	if err := h.CheckAnswer(d.offer); err != nil {
+		return err
+	}
+	d.peer = h
+	return nil
+}
+
+func (d *dataEndpoint) reply(rdma.ID) rdma.ConnParam {
+	return rdma.ConnParam{
+		PrivateData:        d.offer.Reply(d.limits()).Marshal(),
+		ResponderResources: min(d.readsIn, d.ask.ResponderResources),
+		InitiatorDepth:     min(d.readsOut, d.ask.InitiatorDepth),
+		RetryCount:         retryCount, RNRRetryCount: rnrRetryCount,
+	}
+}
+
+func (d *dataEndpoint) attach(id rdma.ID) error {
+	if err := d.qp.SetMinRNRTimer(minRNRTimer); err != nil {
+		return err
+	}
+	if err := d.dp.SetPeer(id.RemoteAddr()); err != nil {
+		return err
+	}
+	err := d.dp.Establish(d.qd, datapath.ConnLimits{
+		RecvSize: d.peer.RecvSize, DataWindow: d.peer.DataWindow, CtrlWindow: d.peer.CtrlWindow,
+		MaxMessage: d.peer.MaxMessage,
+	})
+	d.e.house.kick()
+	return err
+}
+
+func (d *dataEndpoint) sendFIN() error {
+	if err := d.dp.CancelPops(); err != nil {
+		return err
+	}
+	err := d.dp.Close(true)
+	d.e.house.kick()
+	return err
+}
+
+func (d *dataEndpoint) cancelPushes() {
+	if err := d.dp.CancelPushes(); err != nil {
+		d.e.log.Debug("cancel pushes", "err", err)
+	}
+}
+
+func (d *dataEndpoint) flush(err syscall.Errno) {
+	if serr := d.qp.SetError(); serr != nil {
+		d.e.log.Debug("move the queue pair to the error state", "err", serr)
+	}
+	if ferr := d.dp.Disconnected(err); ferr != nil {
+		d.e.log.Debug("flush", "err", ferr)
+	}
+	d.e.house.kick()
+}
+
+func (d *dataEndpoint) destroyQP() error {
+	err := d.qp.Close()
+	if qerr := d.dp.QPDestroyed(); qerr != nil && err == nil {
+		err = qerr
+	}
+	d.qp = nil
+	return err
+}
+
+func (d *dataEndpoint) destroyConn() error {
+	d.e.cookies.Delete(d.cookie)
+	err := d.dp.Destroy()
+	d.dp = nil
+	d.e.put(d.dev)
+	d.dev = nil
+	return err
+}

@@ -1,0 +1,75 @@
+package libos
+
+import (
+	"fmt"
+	"syscall"
+
+	"catmint/rdma"
+)
+
+// ConnectError says why a connect failed, in words for people. It unwraps to the errno
+// that the token carries.
+type ConnectError struct {
+	Op     string        // "connect" or "accept"
+	Peer   string        // the peer's address
+	Phase  string        // what was under way, such as "resolving the address"
+	Device string        // the RDMA device, "" while none was chosen
+	Err    syscall.Errno // what the application is told
+	Detail string        // what the connection manager or the peer said, "" for nothing more
+	Hint   string        // what the user can do about it, "" for nothing
+}
+
+func (e *ConnectError) Error() string {
+	s := fmt.Sprintf("%s %s: %s: %v", e.Op, e.Peer, e.Phase, error(e.Err))
+	if e.Device != "" {
+		s += " (device " + e.Device + ")"
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	if e.Hint != "" {
+		s += "; " + e.Hint
+	}
+	return s
+}
+
+// Unwrap returns the errno.
+func (e *ConnectError) Unwrap() error { return e.Err }
+
+// errno is the errno of an error of package rdma or datapath; EIO if it has none.
+func errno(err error) syscall.Errno {
+	if err == nil {
+		return 0
+	}
+	if e := rdma.Errno(err); e != 0 {
+		return e
+	}
+	return syscall.EIO
+}
+
+// hint says what a user can do about a connect that failed.
+func hint(err syscall.Errno, loopback bool) string {
+	switch {
+	case loopback:
+		return "RDMA does not work over the loopback address: use an address of an RDMA network device"
+	case err == syscall.ENETUNREACH:
+		return "no RDMA device reaches that address: see `rdma link` and `ip route get`"
+	case err == syscall.EHOSTUNREACH:
+		return "nobody answers at that address: check the address and that the peer's link is up"
+	case err == syscall.EADDRNOTAVAIL:
+		return "that is not an address of an RDMA network device here: see `rdma link` and `ip address`"
+	case err == syscall.ECONNREFUSED:
+		return "is the server running, on that port, over RDMA (its port space is not TCP's)?"
+	case err == syscall.ETIMEDOUT:
+		return "the host is there and does not answer: check for a firewall on UDP port 4791"
+	case err == syscall.ENOMEM:
+		return "locked memory is used up: raise it with `ulimit -l unlimited`"
+	case err == syscall.EAGAIN:
+		return "queue pairs, completion queues or tokens are used up: close connections and try again"
+	case err == syscall.EPROTO:
+		return "the peer does not run Catmint, or an incompatible version"
+	case err == syscall.ENODEV:
+		return "there is no RDMA device, or it has gone away: see `rdma link`"
+	}
+	return ""
+}

@@ -1,0 +1,118 @@
+package libos
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"catmint/rdma"
+)
+
+// Phases are the moments of a connection's set-up; the zero time for what has not
+// happened. On the accepting side AddrResolved and RouteResolved stay zero.
+type Phases struct {
+	Started       time.Time // connect was called, or the request came in
+	AddrResolved  time.Time
+	QPReady       time.Time // queue pair made and every receive posted
+	RouteResolved time.Time
+	Established   time.Time // RDMA_CM_EVENT_ESTABLISHED
+	Ready         time.Time // the data plane has taken over; the token completes
+}
+
+// Info describes a socket's connection, or the attempt to make one.
+type Info struct {
+	Local, Remote netip.AddrPort
+	Device        string // RDMA device, such as rxe0; "" while none was chosen
+	Port          int    // of the device, from 1
+	GID           string // that stands for the local address, "" if unknown
+	QPNum         uint32 // 0 while there is none
+	Phases        Phases
+}
+
+type phase int
+
+const (
+	phaseStarted phase = iota
+	phaseAddrResolved
+	phaseQPReady
+	phaseRouteResolved
+	phaseEstablished
+	phaseReady
+)
+
+// connInfo is written by the loop and read by anybody.
+type connInfo struct {
+	mu  sync.Mutex
+	cur Info
+	dev rdma.Device
+}
+
+func (i *connInfo) mark(p phase) {
+	now := time.Now()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	t := [...]*time.Time{
+		phaseStarted: &i.cur.Phases.Started, phaseAddrResolved: &i.cur.Phases.AddrResolved,
+		phaseQPReady: &i.cur.Phases.QPReady, phaseRouteResolved: &i.cur.Phases.RouteResolved,
+		phaseEstablished: &i.cur.Phases.Established, phaseReady: &i.cur.Phases.Ready,
+	}[p]
+	if t.IsZero() {
+		*t = now
+	}
+}
+
+func (i *connInfo) setDevice(id rdma.ID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.dev = id.Device()
+	i.cur.Port = id.Port()
+	i.cur.Local, i.cur.Remote = id.LocalAddr(), id.RemoteAddr()
+	if i.dev != nil {
+		i.cur.Device = i.dev.Name()
+	}
+}
+
+func (i *connInfo) setAddrs(id rdma.ID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.cur.Local, i.cur.Remote = id.LocalAddr(), id.RemoteAddr()
+}
+
+func (i *connInfo) setQP(num uint32) {
+	i.mu.Lock()
+	i.cur.QPNum = num
+	i.mu.Unlock()
+}
+
+func (i *connInfo) deviceName() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.cur.Device
+}
+
+func (i *connInfo) addrs() (local, remote netip.AddrPort) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.cur.Local, i.cur.Remote
+}
+
+// get completes what costs a system call only for those who ask.
+func (i *connInfo) get() Info {
+	i.mu.Lock()
+	out, dev := i.cur, i.dev
+	i.mu.Unlock()
+	if dev == nil || !out.Local.IsValid() || out.Port == 0 {
+		return out
+	}
+	gids, err := dev.GIDs(out.Port)
+	if err != nil {
+		return out
+	}
+	for _, g := range gids {
+		if g.Addr() == out.Local.Addr().Unmap().WithZone("") {
+			out.GID = g.String()
+			break
+		}
+	}
+	return out
+}

@@ -1,0 +1,138 @@
+package libos
+
+import (
+	"sync"
+	"syscall"
+
+	"catmint/rdma"
+)
+
+// cmOwner is who an id belongs to: a connection or a listener.
+type cmOwner interface {
+	cmEvent(ev rdma.Event)
+}
+
+// loop is the one goroutine that makes every call on an event channel and its ids, and
+// that owns the state of every connection and listener on them.
+type loop struct {
+	ch   rdma.EventChannel
+	wake chan struct{} // capacity 1
+	quit chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex
+	queue  []func()
+	closed bool
+
+	owners map[rdma.ID]cmOwner // loop only
+	onErr  func(error)         // loop only; an error of the channel itself
+}
+
+func newLoop(ch rdma.EventChannel, onErr func(error)) *loop {
+	l := &loop{
+		ch: ch, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		owners: map[rdma.ID]cmOwner{}, onErr: onErr,
+	}
+	go l.run()
+	return l
+}
+
+// post has f run on the loop, after everything posted before. It never blocks. It reports
+// false when the loop has ended; f is dropped then.
+func (l *loop) post(f func()) bool {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return false
+	}
+	l.queue = append(l.queue, f)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// call runs f on the loop and waits for it. ENOSYS: the loop has ended. It must not be
+// used on the loop.
+func (l *loop) call(f func() error) error {
+	result := make(chan error, 1)
+	if !l.post(func() { result <- f() }) {
+		return syscall.ENOSYS
+	}
+	return <-result
+}
+
+func (l *loop) run() {
+	defer close(l.done)
+	for {
+		l.drainEvents()
+		select {
+		case <-l.wake:
+			l.drainCommands()
+		case <-l.ch.Readable():
+		case <-l.quit:
+			l.drainCommands()
+			return
+		}
+	}
+}
+
+func (l *loop) drainCommands() {
+	for {
+		l.mu.Lock()
+		q := l.queue
+		l.queue = nil
+		l.mu.Unlock()
+		if len(q) == 0 {
+			return
+		}
+		for _, f := range q {
+			f()
+		}
+		// A command's answer must not wait behind a long queue of others.
+		l.drainEvents()
+	}
+}
+
+func (l *loop) drainEvents() {
+	for {
+		ev, ok, err := l.ch.GetEvent()
+		if err != nil {
+			l.onErr(err)
+			return
+		}
+		if !ok {
+			return
+		}
+		key := ev.ID
+		if ev.Type == rdma.ConnectRequest {
+			key = ev.Listener
+		}
+		if o := l.owners[key]; o != nil {
+			o.cmEvent(ev)
+			continue
+		}
+		if ev.Type == rdma.ConnectRequest { // its listener has just been closed
+			_ = ev.ID.Reject(nil)
+			_ = ev.ID.Close()
+		}
+	}
+}
+
+// closeID destroys an id and forgets its owner.
+func (l *loop) closeID(id rdma.ID) error {
+	delete(l.owners, id)
+	return id.Close()
+}
+
+// stop ends the loop after what has been posted, and closes the channel.
+func (l *loop) stop() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	close(l.quit)
+	<-l.done
+	return l.ch.Close()
+}

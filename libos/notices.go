@@ -1,0 +1,103 @@
+package libos
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"catmint/datapath"
+	"catmint/libos/connfsm"
+)
+
+// noticeReader takes the data plane's notices. Its goroutine is parked on a dup of the
+// engine's eventfd; the housekeeper takes them too, right after it has made progress.
+type noticeReader struct {
+	e    *Engine
+	file *os.File
+	done chan struct{}
+
+	mu  sync.Mutex // one taker at a time, so that the order stays
+	buf [64]datapath.Notice
+}
+
+func newNoticeReader(e *Engine) (*noticeReader, error) {
+	// A dup, because os.File closes what it is given.
+	fd, err := unix.FcntlInt(uintptr(e.dp.NoticeFD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return &noticeReader{e: e, file: os.NewFile(uintptr(fd), "notices"), done: make(chan struct{})}, nil
+}
+
+func (r *noticeReader) start() error {
+	conn, err := r.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer close(r.done)
+		// The function runs when the eventfd may be readable, and never says that it
+		// has had enough: only Close ends Read.
+		_ = conn.Read(func(uintptr) bool {
+			r.take()
+			return false
+		})
+	}()
+	return nil
+}
+
+// take takes all notices there are.
+func (r *noticeReader) take() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		n := r.e.dp.Notices(r.buf[:])
+		for _, nt := range r.buf[:n] {
+			r.e.notice(nt)
+		}
+		if n < len(r.buf) {
+			return
+		}
+	}
+}
+
+func (r *noticeReader) stop() error {
+	err := r.file.Close()
+	<-r.done
+	return err
+}
+
+// notice handles one notice of the data plane.
+func (e *Engine) notice(n datapath.Notice) {
+	var ev connfsm.Event
+	switch n.Kind {
+	case datapath.NoticeToken:
+		e.waiters.wake(datapath.Token(n.Cookie))
+		return
+	case datapath.NoticeHousekeeper:
+		e.house.kick()
+		return
+	case datapath.NoticeBroken:
+		ev = connfsm.Event{Kind: connfsm.Broken, Err: syscall.Errno(n.Arg)}
+	case datapath.NoticeDrained:
+		ev.Kind = connfsm.Drained
+	case datapath.NoticeFlushed:
+		ev.Kind = connfsm.Flushed
+	case datapath.NoticePeerFin:
+		ev.Kind = connfsm.PeerFin
+	default:
+		e.log.Error("unknown notice", "kind", uint32(n.Kind))
+		return
+	}
+	e.loop.post(func() {
+		if c, ok := e.cookies.Load(n.Cookie); ok {
+			c.(*conn).step(ev)
+		}
+	})
+}

@@ -1,0 +1,159 @@
+package libos
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"syscall"
+	"time"
+
+	"catmint/datapath"
+	"catmint/rdma"
+)
+
+// Process is a libOS: engines, devices and descriptors of one fabric. A program needs one.
+type Process struct {
+	cfg    Config
+	fabric rdma.Fabric
+	log    *slog.Logger
+	stats  stats
+
+	devMu   sync.Mutex
+	devices map[rdma.Device]*sharedDevice
+
+	mu      sync.RWMutex
+	engines map[uint32]*Engine
+	sockets map[int32]*Socket // those that the application knows
+	closed  bool
+}
+
+// New makes a libOS on a fabric. Nothing is opened yet. EINVAL (a *ConfigError): cfg has
+// a value that cannot work.
+func New(cfg Config, fabric rdma.Fabric) (*Process, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Process{
+		cfg: cfg, fabric: fabric, log: log,
+		devices: map[rdma.Device]*sharedDevice{}, engines: map[uint32]*Engine{}, sockets: map[int32]*Socket{},
+	}, nil
+}
+
+// Config is what the process was made with.
+func (p *Process) Config() Config { return p.cfg }
+
+// Fabric is what the process was made on.
+func (p *Process) Fabric() rdma.Fabric { return p.fabric }
+
+// Stats returns the counters of the control plane.
+func (p *Process) Stats() Stats { return p.stats.snapshot() }
+
+// Socket finds the socket of a descriptor. EBADF: there is none.
+func (p *Process) Socket(qd int32) (*Socket, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if s := p.sockets[qd]; s != nil {
+		return s, nil
+	}
+	return nil, syscall.EBADF
+}
+
+// EngineOf finds the engine of this process that is made around dp, nil if none is.
+func (p *Process) EngineOf(dp *datapath.Engine) *Engine {
+	if dp == nil {
+		return nil
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.engines[dp.Index()]
+}
+
+func (p *Process) addSocket(s *Socket) {
+	p.mu.Lock()
+	p.sockets[s.qd] = s
+	p.mu.Unlock()
+}
+
+func (p *Process) removeSocket(s *Socket) {
+	p.mu.Lock()
+	if p.sockets[s.qd] == s {
+		delete(p.sockets, s.qd)
+	}
+	p.mu.Unlock()
+}
+
+func (p *Process) openSockets() []*Socket {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	out := make([]*Socket, 0, len(p.sockets))
+	for _, s := range p.sockets {
+		out = append(out, s)
+	}
+	return out
+}
+
+// CloseAll closes every open socket as Close does, all at the same time, and cuts what is
+// left when ctx ends: for the end of a program that did not close. Established
+// connections get their FIN / FIN_ACK; nothing is lost that was pushed, within the linger
+// time.
+func (p *Process) CloseAll(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, s := range p.openSockets() {
+		wg.Go(func() { _ = s.CloseContext(ctx) })
+	}
+	wg.Wait()
+}
+
+// Shutdown closes everything, waits until all of it is released and stops the engines.
+// It returns what could not be released: ctx.Err when ctx ended first, EBUSY (wrapped)
+// while tokens have not been redeemed. The process is not usable afterwards.
+func (p *Process) Shutdown(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	engines := make([]*Engine, 0, len(p.engines))
+	for _, e := range p.engines {
+		engines = append(engines, e)
+	}
+	p.mu.Unlock()
+	p.CloseAll(ctx)
+	var errs []error
+	for _, e := range engines {
+		if err := e.Quiesce(ctx); err != nil {
+			errs = append(errs, err)
+			continue // what still has connections cannot be torn down
+		}
+		errs = append(errs, e.stop())
+	}
+	return errors.Join(errs...)
+}
+
+// Quiesce waits until what has been closed is released, on every engine: queue pairs
+// outlive their sockets for as long as their work is being accounted for.
+func (p *Process) Quiesce(ctx context.Context) error {
+	p.mu.RLock()
+	engines := make([]*Engine, 0, len(p.engines))
+	for _, e := range p.engines {
+		engines = append(engines, e)
+	}
+	p.mu.RUnlock()
+	var errs []error
+	for _, e := range engines {
+		errs = append(errs, e.Quiesce(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// shutdownGrace is for callers that have no context of their own.
+const shutdownGrace = 10 * time.Second
+
+// Close is Shutdown with ten seconds of patience.
+func (p *Process) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+	defer cancel()
+	return p.Shutdown(ctx)
+}

@@ -1,0 +1,595 @@
+package libos
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"catmint/datapath"
+	"catmint/libos/connfsm"
+)
+
+// Socket is a queue descriptor of a stream socket. Its calls may be made from any
+// goroutine; those that return a token never wait.
+type Socket struct {
+	e      *Engine
+	qd     int32
+	domain int // AF_INET or AF_INET6
+	typ    int // SOCK_STREAM
+	done   chan struct{}
+
+	mu    sync.Mutex
+	state sockState
+	opts  options
+	local netip.AddrPort // bound to
+	err   *ConnectError  // of a failed connect
+	info  *connInfo      // of the connection, nil while there is none
+	token datapath.Token // of connect
+
+	// Loop only.
+	conn *conn
+	lis  *listener // listening socket: its own
+	of   *listener // connection that has not been accepted: whose
+}
+
+type sockState int
+
+const (
+	sockFresh sockState = iota
+	sockBound
+	sockListening
+	sockConnecting
+	sockConnected
+	sockFailed
+	sockClosing
+)
+
+// Socket makes a socket: domain AF_INET or AF_INET6, typ SOCK_STREAM, proto 0 or
+// IPPROTO_TCP. ENOTSUP for others; EMFILE: descriptors are used up.
+func (e *Engine) Socket(domain, typ, proto int) (*Socket, error) {
+	switch {
+	case domain != unix.AF_INET && domain != unix.AF_INET6:
+		return nil, syscall.ENOTSUP
+	case typ != unix.SOCK_STREAM:
+		return nil, syscall.ENOTSUP
+	case proto != 0 && proto != unix.IPPROTO_TCP:
+		return nil, syscall.ENOTSUP
+	}
+	return e.newSocket(domain, typ, true)
+}
+
+// newSocket makes a socket that the application knows of, or is to know later.
+func (e *Engine) newSocket(domain, typ int, known bool) (*Socket, error) {
+	qd, err := datapath.AllocQD(e.dp)
+	if err != nil {
+		return nil, err
+	}
+	s := &Socket{e: e, qd: qd, domain: domain, typ: typ, done: make(chan struct{}), opts: e.defaultOptions()}
+	if known {
+		e.p.addSocket(s)
+	}
+	return s, nil
+}
+
+// QD is the socket's descriptor.
+func (s *Socket) QD() int32 { return s.qd }
+
+// Engine is the socket's engine; an accepted socket has its listener's.
+func (s *Socket) Engine() *Engine { return s.e }
+
+// Bind binds the socket to a local address; the wildcard address and port 0 are allowed,
+// GetSockName tells what they became. EINVAL: bound, listening or connecting, or not an
+// address of the socket's family; EISCONN; EADDRINUSE; EADDRNOTAVAIL: not an address of
+// an RDMA network device here.
+func (s *Socket) Bind(addr netip.AddrPort) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case sockFailed, sockClosing:
+		return syscall.EBADF
+	case sockConnected:
+		return syscall.EISCONN
+	case sockFresh:
+	default:
+		return syscall.EINVAL
+	}
+	if err := checkFamily(s.domain, addr); err != nil {
+		return err
+	}
+	reuse := s.opts.reuseAddr
+	err := s.e.loop.call(func() error {
+		c := s.newConn()
+		c.bound, c.reuse = addr, reuse
+		if err := c.createID(); err != nil {
+			s.dropConn()
+			return err
+		}
+		c.fsm = connfsm.Bound()
+		s.local = c.id.LocalAddr()
+		c.bound = s.local // an id made anew, after a stale connection, takes the same
+		return nil
+	})
+	if err != nil {
+		s.e.log.Info("bind failed", "addr", addr.String(), "err", err)
+		if errno(err) == syscall.ENODEV || errno(err) == syscall.ENETUNREACH {
+			return syscall.EADDRNOTAVAIL
+		}
+		return errno(err)
+	}
+	if addr.Addr().IsLoopback() {
+		s.e.log.Warn("bound to the loopback address", "hint", hint(0, true))
+	}
+	s.state = sockBound
+	return nil
+}
+
+// newConn makes the socket's connection object. Loop only.
+func (s *Socket) newConn() *conn {
+	ep := s.e.newDataEndpoint()
+	ep.qd = s.qd
+	c := s.e.newConn(ep, s)
+	ep.c = c
+	s.conn = c
+	return c
+}
+
+// dropConn forgets a connection object that never began, with its id. Loop only.
+func (s *Socket) dropConn() {
+	if s.conn.id != nil {
+		s.conn.complain("destroy id", s.e.loop.closeID(s.conn.id))
+	}
+	delete(s.e.conns, s.conn)
+	s.conn = nil
+}
+
+// Listen makes a bound socket listen. Up to backlog connections are established before
+// they are accepted; beyond that they are refused. EINVAL: backlog below 1 (above
+// SOMAXCONN it is clamped); EDESTADDRREQ: not bound; EADDRINUSE: listening or connecting,
+// or the port is taken; EISCONN.
+func (s *Socket) Listen(backlog int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case sockFailed, sockClosing:
+		return syscall.EBADF
+	case sockConnected:
+		return syscall.EISCONN
+	case sockListening, sockConnecting:
+		return syscall.EADDRINUSE
+	}
+	if backlog < 1 {
+		return syscall.EINVAL
+	}
+	if s.state != sockBound {
+		return syscall.EDESTADDRREQ
+	}
+	backlog = min(backlog, unix.SOMAXCONN)
+	err := s.e.loop.call(func() error {
+		c := s.conn
+		if c.id == nil { // its device went away
+			if err := c.createID(); err != nil {
+				return err
+			}
+		}
+		if err := c.id.Listen(cmBacklog); err != nil {
+			return err
+		}
+		s.lis = &listener{
+			s: s, id: c.id, fsm: connfsm.Listener{Backlog: backlog}, underway: map[*Socket]struct{}{},
+		}
+		s.e.loop.owners[c.id] = s.lis
+		delete(s.e.conns, c)
+		s.conn = nil
+		s.local = s.lis.id.LocalAddr()
+		return nil
+	})
+	if err != nil {
+		return errno(err)
+	}
+	s.state = sockListening
+	s.setQDState(datapath.QDListening)
+	s.e.log.Info("listening", "local", s.local.String(), "backlog", backlog)
+	return nil
+}
+
+// Accept asks for the next connection; the token's result is an AcceptResult (OpAccept).
+// EINVAL: not listening; EAGAIN: tokens are used up. The token fails with ECANCELED when
+// the socket is closed, ENODEV when its device has gone.
+func (s *Socket) Accept() (datapath.Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case sockFailed, sockClosing:
+		return 0, syscall.EBADF
+	case sockListening:
+	default:
+		return 0, syscall.EINVAL
+	}
+	qt, err := datapath.AllocToken(s.e.dp, s.qd, datapath.OpAccept)
+	if err != nil {
+		return 0, err
+	}
+	s.e.loop.post(func() { s.lis.step(connfsm.ListenAccept, request{token: qt}) })
+	return qt, nil
+}
+
+// Connect begins to connect; the token completes (OpConnect) when the connection is
+// established, and fails with the errno of the table in the package's design: EHOSTUNREACH,
+// ENETUNREACH, EADDRNOTAVAIL, ECONNREFUSED, ETIMEDOUT, EPROTO, ENODEV, EAGAIN, ENOMEM,
+// ECANCELED. After a failure only Close is left; Err says more.
+//
+// EINVAL: not an address of the socket's family; EOPNOTSUPP: listening; EINPROGRESS;
+// EISCONN; EAGAIN: tokens are used up.
+func (s *Socket) Connect(addr netip.AddrPort) (datapath.Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case sockFailed, sockClosing:
+		return 0, syscall.EBADF
+	case sockListening:
+		return 0, syscall.EOPNOTSUPP
+	case sockConnecting:
+		return 0, syscall.EINPROGRESS
+	case sockConnected:
+		return 0, syscall.EISCONN
+	}
+	if err := checkFamily(s.domain, addr); err != nil {
+		return 0, err
+	}
+	qt, err := datapath.AllocToken(s.e.dp, s.qd, datapath.OpConnect)
+	if err != nil {
+		return 0, err
+	}
+	s.state, s.token = sockConnecting, qt
+	s.setQDState(datapath.QDConnecting)
+	started := time.Now()
+	reuse := s.opts.reuseAddr
+	s.e.loop.post(func() {
+		c := s.conn
+		if c == nil {
+			c = s.newConn()
+		}
+		c.dst, c.reuse = addr, reuse
+		c.info.cur.Phases.Started = started
+		c.info.cur.Remote = addr
+		s.publish(c)
+		c.step(connfsm.Event{Kind: connfsm.Connect})
+	})
+	return qt, nil
+}
+
+func (s *Socket) publish(c *conn) {
+	s.mu.Lock()
+	s.info = &c.info
+	s.mu.Unlock()
+}
+
+func (s *Socket) setQDState(st datapath.QDState) {
+	if err := datapath.SetQDState(s.qd, st); err != nil {
+		s.e.log.Error("set descriptor state", "qd", s.qd, "err", err)
+	}
+}
+
+// ---- What becomes of the connection: outcome, on the loop -----------------------------
+
+func (s *Socket) connected() {
+	s.mu.Lock()
+	qt := s.token
+	if s.state == sockConnecting {
+		s.state = sockConnected
+	}
+	s.mu.Unlock()
+	if err := datapath.CompleteToken(qt, datapath.OpConnect); err != nil {
+		s.e.log.Error("complete connect token", "err", err)
+	}
+}
+
+func (s *Socket) failed(err *ConnectError) {
+	s.mu.Lock()
+	qt := s.token
+	s.err = err
+	if s.state == sockConnecting {
+		s.state = sockFailed
+		s.setQDState(datapath.QDFailed)
+	}
+	s.mu.Unlock()
+	s.e.failToken(qt, err.Err)
+}
+
+func (s *Socket) ready() {
+	s.mu.Lock()
+	s.state = sockConnected
+	s.mu.Unlock()
+	s.of.step(connfsm.ListenChildReady, request{child: s})
+}
+
+func (s *Socket) gone(err *ConnectError) {
+	s.mu.Lock()
+	s.state, s.err = sockClosing, err
+	s.mu.Unlock()
+	s.of.step(connfsm.ListenChildGone, request{child: s})
+}
+
+// closed ends the wait of Close.
+func (s *Socket) closed() {
+	select {
+	case <-s.done:
+	default:
+		close(s.done)
+	}
+}
+
+func (s *Socket) released() {
+	s.e.p.removeSocket(s)
+	if err := datapath.FreeQD(s.qd); err != nil {
+		s.e.log.Error("free descriptor", "qd", s.qd, "err", err)
+	}
+}
+
+// open says that nobody has closed the socket.
+func (s *Socket) open() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state != sockClosing
+}
+
+// become makes a fresh socket the owner of a connection that came in.
+func (s *Socket) become(c *conn, of *listener) {
+	s.conn, s.of = c, of
+	s.mu.Lock()
+	s.state, s.info = sockConnecting, &c.info
+	s.mu.Unlock()
+	s.setQDState(datapath.QDConnecting)
+}
+
+// accepted hands the connection to the application.
+func (s *Socket) accepted(qt datapath.Token) {
+	s.of = nil
+	s.e.p.addSocket(s)
+	_, remote := s.conn.info.addrs()
+	err := datapath.CompleteAccept(qt, datapath.AcceptResult{QD: s.qd, Addr: rawSockaddrIn(remote)})
+	if err != nil {
+		s.e.log.Error("complete accept token", "err", err)
+	}
+}
+
+// abandon cuts a connection that nobody will accept.
+func (s *Socket) abandon() {
+	s.mu.Lock()
+	s.state = sockClosing
+	s.mu.Unlock()
+	s.setQDState(datapath.QDClosing)
+	s.conn.step(connfsm.Event{Kind: connfsm.Abort})
+}
+
+func (e *Engine) failToken(qt datapath.Token, err syscall.Errno) {
+	if ferr := datapath.FailToken(qt, err); ferr != nil {
+		e.log.Error("fail token", "err", ferr)
+	}
+}
+
+// ---- Close ------------------------------------------------------------------------------
+
+// Close closes the socket. An established connection first drains: Close returns when the
+// peer's libOS has everything (FIN and FIN_ACK exchanged) or the linger time is over, with
+// no error either way. Pending pops, accepts and connects end with ECANCELED. EBADF: closed
+// already.
+func (s *Socket) Close() error { return s.CloseContext(context.Background()) }
+
+// CloseContext is Close, cut short when ctx ends.
+func (s *Socket) CloseContext(ctx context.Context) error {
+	if err := s.startClose(); err != nil {
+		return err
+	}
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		s.e.loop.post(func() {
+			if s.conn != nil {
+				s.conn.step(connfsm.Event{Kind: connfsm.Abort})
+			}
+		})
+		select {
+		case <-s.done:
+		case <-s.e.quit:
+		}
+	case <-s.e.quit:
+	}
+	return nil
+}
+
+// CloseAsync closes the socket; the token completes (OpClose) when Close would return.
+// EBADF: closed already; EAGAIN: tokens are used up.
+func (s *Socket) CloseAsync() (datapath.Token, error) {
+	s.mu.Lock()
+	closing := s.state == sockClosing
+	s.mu.Unlock()
+	if closing {
+		return 0, syscall.EBADF
+	}
+	qt, err := datapath.AllocToken(s.e.dp, s.qd, datapath.OpClose)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.startClose(); err != nil {
+		_ = datapath.AbandonToken(qt)
+		return 0, err
+	}
+	s.e.workers.wg.Go(func() {
+		<-s.done
+		if err := datapath.CompleteToken(qt, datapath.OpClose); err != nil {
+			s.e.log.Error("complete close token", "err", err)
+		}
+	})
+	return qt, nil
+}
+
+func (s *Socket) startClose() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == sockClosing {
+		return syscall.EBADF
+	}
+	s.state = sockClosing
+	s.setQDState(datapath.QDClosing)
+	linger, abort := s.opts.lingerTime(s.e.cfg.Linger)
+	s.e.loop.post(func() {
+		switch {
+		case s.lis != nil:
+			s.lis.step(connfsm.ListenClose, request{})
+			s.e.connReleased()
+		case s.conn == nil: // nothing was ever begun
+			s.closed()
+			s.released()
+		case abort:
+			s.conn.step(connfsm.Event{Kind: connfsm.Abort})
+		default:
+			s.conn.linger = linger
+			s.conn.step(connfsm.Event{Kind: connfsm.Close})
+		}
+	})
+	return nil
+}
+
+// CloseWrite says that we send no more and still read: the peer's pops end with a message
+// of length 0. ENOTCONN.
+func (s *Socket) CloseWrite() error {
+	if err := s.needConnected(); err != nil {
+		return err
+	}
+	return s.e.loop.call(func() error {
+		ep, ok := s.conn.ep.(*dataEndpoint)
+		if !ok || ep.dp == nil {
+			return syscall.ENOTCONN
+		}
+		defer s.e.house.kick()
+		return ep.dp.Close(false)
+	})
+}
+
+// ---- Names and data ------------------------------------------------------------------------
+
+func (s *Socket) needConnected() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case sockConnected:
+		return nil
+	case sockFailed, sockClosing:
+		return syscall.EBADF
+	default:
+		return syscall.ENOTCONN
+	}
+}
+
+// GetPeerName is the peer's address. ENOTCONN; EBADF after close or a failed connect.
+func (s *Socket) GetPeerName() (netip.AddrPort, error) {
+	if err := s.needConnected(); err != nil {
+		return netip.AddrPort{}, err
+	}
+	_, remote := s.info.addrs()
+	return remote, nil
+}
+
+// GetSockName is the local address of a bound, listening or connected socket. ENOTCONN
+// for others; EBADF after close or a failed connect.
+func (s *Socket) GetSockName() (netip.AddrPort, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case sockFailed, sockClosing:
+		return netip.AddrPort{}, syscall.EBADF
+	case sockConnected:
+		local, _ := s.info.addrs()
+		return local, nil
+	}
+	if !s.local.IsValid() {
+		return netip.AddrPort{}, syscall.ENOTCONN
+	}
+	return s.local, nil
+}
+
+func (s *Socket) localAddr() netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.local
+}
+
+// Info describes the connection, or the attempt at one, so far.
+func (s *Socket) Info() Info {
+	s.mu.Lock()
+	info, local := s.info, s.local
+	s.mu.Unlock()
+	if info == nil {
+		return Info{Local: local}
+	}
+	return info.get()
+}
+
+// Err is why connect failed, a *ConnectError, or nil.
+func (s *Socket) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		return nil
+	}
+	return s.err
+}
+
+// Stats returns the counters of the connection's data plane. ENOTCONN.
+func (s *Socket) Stats() (datapath.ConnStats, error) {
+	if err := s.needConnected(); err != nil {
+		return datapath.ConnStats{}, err
+	}
+	var out datapath.ConnStats
+	err := s.e.loop.call(func() error {
+		ep, ok := s.conn.ep.(*dataEndpoint)
+		if !ok || ep.dp == nil {
+			return syscall.ENOTCONN
+		}
+		var err error
+		out, err = ep.dp.Stats()
+		return err
+	})
+	return out, err
+}
+
+// Push copies b and sends it as one message; PushSGA does without the copy. Errors are
+// those of datapath.Push, and ENOMEM.
+func (s *Socket) Push(b []byte) (datapath.Token, error) {
+	if len(b) == 0 {
+		return 0, syscall.EINVAL
+	}
+	sga, err := datapath.SGAAlloc(s.e.dp, len(b))
+	if err != nil {
+		return 0, err
+	}
+	copy(sga.Bytes(), b)
+	qt, err := datapath.Push(s.qd, &sga)
+	if ferr := datapath.SGAFree(&sga); ferr != nil && err == nil {
+		err = ferr
+	}
+	return qt, err
+}
+
+// PushSGA sends a message in place; it may be freed right afterwards.
+func (s *Socket) PushSGA(sga *datapath.SGArray) (datapath.Token, error) {
+	return datapath.Push(s.qd, sga)
+}
+
+// Pop asks for the next message; the token's result holds it (OpPop): length 0 once the
+// peer has closed. The receiver frees it: TakeBytes, or datapath.SGAFree.
+func (s *Socket) Pop() (datapath.Token, error) { return datapath.Pop(s.qd) }
+
+// TakeBytes copies the message of a pop and frees it. The result is empty once the peer
+// has closed.
+func TakeBytes(r *datapath.Result) []byte {
+	sga := r.SGA()
+	b := append([]byte(nil), sga.Bytes()...)
+	_ = datapath.SGAFree(&sga) // EINVAL only for what is not a message of ours
+	return b
+}

@@ -1,0 +1,137 @@
+package libos
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"syscall"
+
+	"catmint/datapath"
+)
+
+// waiters are the goroutines that wait for tokens.
+type waiters struct {
+	mu sync.Mutex
+	m  map[datapath.Token][]chan<- struct{}
+}
+
+func (w *waiters) add(qt datapath.Token, ch chan<- struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m[qt] = append(w.m[qt], ch)
+}
+
+// remove takes one waiter out; last is true when nobody waits for the token any more.
+func (w *waiters) remove(qt datapath.Token, ch chan<- struct{}) (last bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	chs := w.m[qt]
+	for i, c := range chs {
+		if c == ch {
+			chs = append(chs[:i:i], chs[i+1:]...)
+			break
+		}
+	}
+	if len(chs) == 0 {
+		delete(w.m, qt)
+		return true
+	}
+	w.m[qt] = chs
+	return false
+}
+
+// any says whether somebody waits.
+func (w *waiters) any() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.m) != 0
+}
+
+// wake wakes everybody who waits for qt. The channels have room for one value.
+func (w *waiters) wake(qt datapath.Token) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, ch := range w.m[qt] {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Wait waits until the operation of qt is over and redeems the token. The error is that
+// of the operation (Result.Err, a syscall.Errno), EINVAL for what is not a pending token
+// of this process, or ctx.Err; only in the last case can the token be waited for again.
+func (e *Engine) Wait(ctx context.Context, qt datapath.Token) (datapath.Result, error) {
+	_, r, err := e.WaitAny(ctx, []datapath.Token{qt})
+	return r, err
+}
+
+// WaitAny waits until the operation of one of the tokens, all of this engine, is over and
+// redeems that token: the lowest index among those that are. Errors are as for Wait;
+// EINVAL if one of them is not a token, or for none.
+func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapath.Result, error) {
+	var r datapath.Result
+	if len(qts) == 0 {
+		return 0, r, syscall.EINVAL
+	}
+	// This polls, and judges the list as a whole.
+	if i, err := datapath.WaitAny(qts, &r, 0); !errors.Is(err, syscall.ETIMEDOUT) {
+		return i, r, resultErr(&r, err)
+	}
+	ch := make(chan struct{}, 1)
+	watched := 0
+	defer func() {
+		for _, qt := range qts[:watched] {
+			if e.waiters.remove(qt, ch) {
+				_ = datapath.UnwatchToken(qt) // EINVAL: it was redeemed
+			}
+		}
+	}()
+	for _, qt := range qts {
+		e.waiters.add(qt, ch)
+		watched++
+		done, err := datapath.WatchToken(qt)
+		if err != nil {
+			return 0, r, err
+		}
+		if done {
+			break
+		}
+	}
+	e.house.kick()
+	for {
+		if i, err := redeemFirst(qts, &r); !errors.Is(err, syscall.ETIMEDOUT) {
+			return i, r, resultErr(&r, err)
+		}
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			if i, err := redeemFirst(qts, &r); err == nil {
+				return i, r, resultErr(&r, nil)
+			}
+			return 0, r, ctx.Err()
+		case <-e.quit:
+			return 0, r, syscall.ENOSYS
+		}
+	}
+}
+
+// redeemFirst redeems the first token of the list that has completed. ETIMEDOUT: none
+// has; EINVAL: one is not a token.
+func redeemFirst(qts []datapath.Token, r *datapath.Result) (int, error) {
+	for i, qt := range qts {
+		err := datapath.RedeemToken(qt, r)
+		if !errors.Is(err, syscall.ETIMEDOUT) {
+			return i, err
+		}
+	}
+	return 0, syscall.ETIMEDOUT
+}
+
+func resultErr(r *datapath.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	return r.Err()
+}
