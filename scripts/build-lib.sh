@@ -19,7 +19,7 @@ map=$PWD/cmd/libdemikernel/libdemikernel.map
 mkdir -p "$out"
 ldflags="-Wl,-soname,libdemikernel.so.1 -Wl,--version-script=$map -Wl,-z,defs"
 CGO_ENABLED=1 go build -buildmode=c-shared -trimpath "$@" \
-	-ldflags="-s -extldflags '$ldflags'" \
+	-ldflags="-extldflags '$ldflags'" \
 	-o "$out/libdemikernel.so.1" ./cmd/libdemikernel
 # go writes a header of the private exports beside the library
 rm -f "$out/libdemikernel.so.h" "$out/libdemikernel.h"
