@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include <sys/socket.h>
+
 #include <infiniband/verbs.h>
 
 #include "../include/demi/types.h"
@@ -34,7 +36,7 @@ enum dp_wait_mode { DP_WAIT_ADAPTIVE = 0, DP_WAIT_SPIN = 1, DP_WAIT_BLOCK = 2 };
 
 struct dp_config {
     enum dp_wait_mode wait_mode;
-    uint32_t spin_ns;       /* adaptive: how long to spin before sleeping */
+    uint32_t spin_ns;       /* adaptive: how long to spin before sleeping; 0: the default */
     uint32_t max_tokens;    /* tokens alive per engine at most; 0: the default */
     uint64_t max_arena_mem; /* bytes of arena in the process at most; 0: no limit */
 };
@@ -101,7 +103,12 @@ int dp_token_complete(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
                       const demi_accept_result_t *ares);
 /* Frees a pending token that was never shown to the application. */
 int dp_token_abandon(demi_qtoken_t qt);
-/* Asks for a DP_NOTICE_TOKEN when qt completes; *done if it has completed already. */
+/*
+ * Asks for a DP_NOTICE_TOKEN when qt completes; *done if it has completed already, and then
+ * no notice comes. Once a watched token has completed or has been abandoned there is exactly
+ * one notice, whoever redeems it. A watched token belongs to its watcher: dp_wait_next_n
+ * does not take it. ENOMEM.
+ */
 int dp_token_watch(demi_qtoken_t qt, bool *done);
 int dp_token_unwatch(demi_qtoken_t qt);
 /* Takes a completed token's result without waiting: 0, ETIMEDOUT (pending) or EINVAL. */
@@ -140,6 +147,8 @@ int dp_conn_create(const struct dp_conn_params *p, struct dp_conn **out);
  * whose state becomes DP_QD_CONNECTED, and lets pushes flow.
  */
 int dp_conn_establish(struct dp_conn *c, int32_t qd, const struct dp_conn_limits *peer);
+/* The peer's address: what pops report in sga_addr, and what demi_pushto may name. */
+int dp_conn_set_peer(struct dp_conn *c, const struct sockaddr *addr, socklen_t len);
 /*
  * Commands. close: half (we still read) or full; sends FIN behind what has been pushed;
  * DP_NOTICE_DRAINED follows when the peer's FIN_ACK has come (and, for full, our receiving
@@ -149,19 +158,30 @@ int dp_conn_establish(struct dp_conn *c, int32_t qd, const struct dp_conn_limits
 int dp_conn_close(struct dp_conn *c, bool full);
 int dp_conn_fail(struct dp_conn *c, int err);
 /*
- * The CM said DISCONNECTED or the queue pair is in the error state: polls until every
- * posted work request is accounted for, delivers, then behaves as dp_conn_fail(err)
- * (err 0: the close was orderly). DP_NOTICE_FLUSHED follows.
+ * The CM said DISCONNECTED or the queue pair is in the error state: moves the queue pair
+ * to the error state, delivers what arrived, then behaves as dp_conn_fail(err). err 0 leaves
+ * the judgement to the engine: an orderly close (pops see the end, pushes EPIPE) or
+ * ECONNRESET, by what FIN and FIN_ACK had said. DP_NOTICE_FLUSHED follows.
+ *
+ * From dp_conn_fail and dp_conn_disconnected on the engine does not touch the queue pair:
+ * one of them must be called before the queue pair is destroyed.
  */
 int dp_conn_disconnected(struct dp_conn *c, int err);
+/*
+ * The queue pair has been destroyed, flushed or not: takes its completions out of the CQ,
+ * counts the rest as flushed and ends what is outstanding. What has arrived can still be
+ * popped. The CQ's budget is free again.
+ */
+int dp_conn_qp_destroyed(struct dp_conn *c);
 /* Ends pending pops with ECANCELED, at demi_close; pushes go on draining. */
 int dp_conn_cancel_pops(struct dp_conn *c);
 /* The linger time is over: pending pushes end with ECANCELED. */
 int dp_conn_cancel_pushes(struct dp_conn *c);
 /*
- * Forgets the connection. The queue pair must have been destroyed, or every work request
- * accounted for; completions still in the CQ are dropped by qp number. Buffers return to
- * their arenas.
+ * Forgets the connection, whose queue pair must have been destroyed (as
+ * dp_conn_qp_destroyed, if that has not been called). Late completions are dropped: they
+ * name the connection by number and generation. What is still pending ends with ECANCELED
+ * or the connection's errno; messages that nobody popped go. Buffers return to their arenas.
  */
 int dp_conn_destroy(struct dp_conn *c);
 
@@ -175,9 +195,16 @@ int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out);
 /* ---- Notices: C to Go -------------------------------------------------------------- */
 
 enum dp_notice_kind {
-    DP_NOTICE_BROKEN = 1, /* arg: positive errno; the control plane tears down */
-    DP_NOTICE_DRAINED,    /* close was acknowledged by the peer */
-    DP_NOTICE_FLUSHED,    /* every work request is accounted for */
+    /*
+     * arg: positive errno; the queue pair is in the error state, or the peer does not keep
+     * to the protocol (EPROTO): the control plane calls dp_conn_disconnected and tears down.
+     * Once per connection at most, and not after dp_conn_fail or dp_conn_disconnected.
+     */
+    DP_NOTICE_BROKEN = 1,
+    /* close was acknowledged by the peer, or there is nobody left to acknowledge it */
+    DP_NOTICE_DRAINED,
+    /* no completion of the connection matters any more: the queue pair can be destroyed */
+    DP_NOTICE_FLUSHED,
     DP_NOTICE_PEER_FIN,   /* arg: 1 full, 0 half */
     DP_NOTICE_TOKEN,      /* cookie: the token; somebody in Go waits for it */
     DP_NOTICE_HOUSEKEEPER /* the housekeeper should look: a C leader left */
@@ -220,7 +247,11 @@ int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out);
 int dp_pop(int32_t qd, demi_qtoken_t *qt_out);
 /* A null sga (zero segments) when there is no memory, size is 0 or above 1 GiB. */
 demi_sgarray_t dp_sgaalloc(struct dp_engine *e, size_t size);
-int dp_sgafree(demi_sgarray_t *sga);
+/* EINVAL: null, freed before, or not ours. e: keeps the block at hand for it; may be NULL. */
+int dp_sgafree(struct dp_engine *e, demi_sgarray_t *sga);
+/* As dp_push, to the connected peer only: EISCONN for any other address. */
+int dp_pushto(int32_t qd, const demi_sgarray_t *sga, const struct sockaddr *addr, socklen_t len,
+              demi_qtoken_t *qt_out);
 
 /* ---- What is alive, for tests and statistics ------------------------------------------ */
 

@@ -1,0 +1,296 @@
+/* Connections: from creation to establishment, and the end of their memory. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+/* Smallest power of two that is at least n. */
+static uint32_t pow2(uint32_t n) {
+    uint32_t p = 1;
+    while (p < n)
+        p <<= 1;
+    return p;
+}
+
+struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, uint32_t gen) {
+    if (index >= e->nconns || e->conns[index].gen != gen)
+        return NULL;
+    return e->conns[index].conn;
+}
+
+/* Gives c a place in its engine's table. EAGAIN: too many connections; ENOMEM. */
+static int table_add(struct dp_engine *e, struct dp_conn *c) {
+    uint32_t i;
+
+    if (e->conns_free) {
+        i = e->conns_free - 1;
+        e->conns_free = e->conns[i].next_free;
+    } else {
+        if (e->nconns == e->conns_cap) {
+            uint32_t cap = e->conns_cap ? e->conns_cap * 2 : 64;
+            if (cap > UINT32_C(1) << DP_CONN_BITS)
+                return EAGAIN;
+            struct dp_conn_entry *t = (struct dp_conn_entry *)realloc(e->conns, cap * sizeof(*t));
+            if (!t)
+                return ENOMEM;
+            e->conns = t;
+            e->conns_cap = cap;
+        }
+        i = e->nconns++;
+        e->conns[i] = (struct dp_conn_entry){.gen = 1};
+    }
+    e->conns[i].conn = c;
+    c->index = i;
+    c->gen = e->conns[i].gen;
+    e->conns_alive++;
+    return 0;
+}
+
+static void table_remove(struct dp_engine *e, struct dp_conn *c) {
+    struct dp_conn_entry *t = &e->conns[c->index];
+    t->conn = NULL;
+    t->gen = (uint32_t)((t->gen + 1) & DP_MASK(DP_GEN_BITS));
+    t->next_free = e->conns_free;
+    e->conns_free = c->index + 1;
+    e->conns_alive--;
+}
+
+static int check_params(const struct dp_conn_params *p) {
+    const struct dp_conn_limits *l = &p->local;
+
+    if (!p->engine || !p->device || !p->cq || !p->qp || p->cq->engine != p->engine ||
+        p->cq->device != p->device)
+        return EINVAL;
+    if (p->send_depth < DP_MIN_SEND_DEPTH || p->send_depth > UINT32_C(1) << 19)
+        return EINVAL;
+    if (l->recv_size <= FRAME_HEADER_SIZE || l->recv_size > ARENA_MAX_BLOCK ||
+        l->data_window < FLOW_DATA_WINDOW_MIN || l->data_window > FLOW_WINDOW_MAX ||
+        l->ctrl_window < FLOW_CTRL_WINDOW_MIN || l->ctrl_window > FLOW_WINDOW_MAX ||
+        l->data_window + l->ctrl_window > p->recv_depth)
+        return EINVAL;
+    return 0;
+}
+
+static void free_memory(struct dp_conn *c) {
+    if (c->headers)
+        arena_unref(&c->engine->cache, c->headers);
+    free(c->tx);
+    free(c->rx);
+    free(c->rx_free);
+    free(c->inbound);
+    free(c);
+}
+
+static struct dp_conn *alloc_memory(const struct dp_conn_params *p) {
+    struct dp_conn *c = (struct dp_conn *)calloc(1, sizeof(*c));
+    if (!c)
+        return NULL;
+    uint32_t tx = pow2(p->send_depth);
+    c->engine = p->engine;
+    c->rx_count = p->local.data_window + p->local.ctrl_window;
+    uint32_t in = pow2(c->rx_count);
+    c->tx = (struct dp_tx *)calloc(tx, sizeof(*c->tx));
+    c->rx = (struct dp_rx *)calloc(c->rx_count, sizeof(*c->rx));
+    c->rx_free = (uint32_t *)calloc(c->rx_count, sizeof(*c->rx_free));
+    c->inbound = (struct dp_inbound *)calloc(in, sizeof(*c->inbound));
+    c->headers = arena_alloc(&p->engine->cache, (size_t)tx * FRAME_HEADER_SIZE);
+    if (!c->tx || !c->rx || !c->rx_free || !c->inbound || !c->headers) {
+        free_memory(c);
+        return NULL;
+    }
+    c->send_mask = tx - 1;
+    c->in_mask = in - 1;
+    return c;
+}
+
+static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
+    c->device = p->device;
+    c->cq = p->cq;
+    c->qp = p->qp;
+    c->ops = &p->qp->context->ops;
+    c->qd = -1;
+    c->send_depth = p->send_depth;
+    c->max_inline = p->max_inline;
+    c->tx_signal = p->send_depth / 4 < 64 ? p->send_depth / 4 : 64;
+    c->tx_reserve = p->send_depth / 4 < 8 ? p->send_depth / 4 : 8;
+    for (uint32_t i = 0; i < c->rx_count; i++)
+        c->rx_free[i] = c->rx_count - 1 - i;
+    c->rx_nfree = c->rx_count;
+    c->rx_owed_data = p->local.data_window;
+    c->rx_owed_ctrl = p->local.ctrl_window;
+    c->local = p->local;
+    c->frame_limits =
+        (struct frame_limits){.recv_size = p->local.recv_size, .max_message = p->local.max_message};
+    c->cookie = p->cookie;
+    c->budget = p->send_depth + c->rx_count;
+}
+
+int dp_conn_create(const struct dp_conn_params *p, struct dp_conn **out) {
+    int rc;
+
+    if (!p || !out)
+        return EINVAL;
+    rc = check_params(p);
+    if (rc)
+        return rc;
+    struct dp_engine *e = p->engine;
+    dp_lock(e);
+    struct dp_conn *c = alloc_memory(p);
+    if (!c) {
+        rc = ENOMEM;
+        goto unlock;
+    }
+    init_fields(c, p);
+    rc = c->budget > p->cq->depth - p->cq->used ? EAGAIN : 0;
+    if (rc == 0)
+        rc = arena_lkey(c->headers, p->device->slot, &c->headers_lkey);
+    if (rc == 0)
+        rc = table_add(e, c);
+    if (rc)
+        goto no_entry;
+    p->cq->used += c->budget;
+    p->cq->conns++;
+    __atomic_fetch_add(&p->device->users, 1, __ATOMIC_ACQ_REL);
+    rc = dp_recv_post(c);
+    if (rc == 0 && c->starved)
+        rc = ENOMEM;
+    if (rc)
+        goto no_recv;
+    dp_count(&dp_counts.conns, 1);
+    *out = c;
+    dp_unlock(e);
+    return 0;
+no_recv:
+    /*
+     * Some receives may be posted: the caller destroys the queue pair, which it made for
+     * this connection, before anything can arrive. Completions name a generation that has
+     * gone.
+     */
+    dp_conn_detach(c);
+    if (c->starved)
+        e->starved--;
+    table_remove(e, c);
+no_entry:
+    free_memory(c);
+unlock:
+    dp_unlock(e);
+    return rc;
+}
+
+int dp_conn_set_peer(struct dp_conn *c, const struct sockaddr *addr, socklen_t len) {
+    struct sockaddr_storage ss;
+
+    if (!c || !addr)
+        return EINVAL;
+    memset(&ss, 0, sizeof(ss));
+    if (addr->sa_family == AF_INET && len >= sizeof(struct sockaddr_in))
+        len = sizeof(struct sockaddr_in);
+    else if (addr->sa_family == AF_INET6 && len >= sizeof(struct sockaddr_in6))
+        len = sizeof(struct sockaddr_in6);
+    else
+        return EINVAL;
+    memcpy(&ss, addr, len);
+    dp_lock(c->engine);
+    c->peer_addr = ss;
+    c->peer_addr_len = len;
+    memset(&c->sga_addr, 0, sizeof(c->sga_addr));
+    if (ss.ss_family == AF_INET) {
+        memcpy(&c->sga_addr, &ss, sizeof(c->sga_addr));
+    } else {
+        c->sga_addr.sin_family = AF_INET6;
+        c->sga_addr.sin_port = ((struct sockaddr_in6 *)&ss)->sin6_port;
+    }
+    dp_unlock(c->engine);
+    return 0;
+}
+
+/* Ties c to qd, or says why not. */
+static int tie(struct dp_conn *c, int32_t qd) {
+    struct dp_qd *q = dp_qd_of(c->engine, qd);
+    if (!q || q->state == DP_QD_FREE)
+        return EBADF;
+    if (q->conn || q->state == DP_QD_CLOSING || q->state == DP_QD_FAILED)
+        return EINVAL;
+    q->conn = c;
+    q->state = DP_QD_CONNECTED;
+    c->qd = qd;
+    return 0;
+}
+
+int dp_conn_establish(struct dp_conn *c, int32_t qd, const struct dp_conn_limits *peer) {
+    struct flow f;
+
+    if (!c || !peer)
+        return EINVAL;
+    if (peer->recv_size <= FRAME_HEADER_SIZE ||
+        flow_init(&f, c->local.data_window, c->local.ctrl_window, peer->data_window,
+                  peer->ctrl_window))
+        return EPROTO;
+    dp_lock(c->engine);
+    int rc = c->established ? EISCONN : tie(c, qd);
+    if (rc) {
+        dp_unlock(c->engine);
+        return rc;
+    }
+    c->flow = f;
+    c->peer = *peer;
+    c->max_payload = peer->recv_size - FRAME_HEADER_SIZE;
+    if (c->device->attr.max_msg_sz && peer->recv_size > c->device->attr.max_msg_sz)
+        c->max_payload = (uint32_t)c->device->attr.max_msg_sz - FRAME_HEADER_SIZE;
+    c->established = true;
+    /* What came early, in order of arrival; messages go to the ring's other end. */
+    uint32_t n = c->in_tail - c->in_head;
+    while (n-- && c->in_head != c->in_tail) {
+        struct dp_inbound in = c->inbound[c->in_head++ & c->in_mask];
+        dp_recv_frame(c, in.block, in.bytes);
+    }
+    dp_conn_settle(c);
+    dp_unlock(c->engine);
+    return 0;
+}
+
+void dp_conn_settle(struct dp_conn *c) {
+    if (c->established)
+        dp_recv_settle(c);
+    if (c->phase == DP_CONN_OPEN && (c->rx_owed_data | c->rx_owed_ctrl) && c->established)
+        (void)dp_recv_post(c); /* a failure has broken the connection */
+    if (c->phase == DP_CONN_OPEN && c->established)
+        dp_send_pump(c);
+    dp_close_settle(c);
+}
+
+int dp_conn_destroy(struct dp_conn *c) {
+    struct qt_slot *s;
+
+    if (!c)
+        return EINVAL;
+    struct dp_engine *e = c->engine;
+    dp_lock(e);
+    dp_conn_detach(c);
+    int err = c->err_hard ? c->err : ECANCELED;
+    while ((s = qt_list_pop_front(&c->pops)))
+        dp_fail(e, s, err);
+    dp_send_fail_pending(c, err);
+    dp_recv_drop(c);
+    struct dp_qd *q = c->qd >= 0 ? dp_qd_of(e, c->qd) : NULL;
+    if (q && q->conn == c)
+        q->conn = NULL;
+    if (c->dirty)
+        TAILQ_REMOVE(&e->dirty, c, dirty_link);
+    if (c->starved)
+        e->starved--;
+    dp_notice_forget(c);
+    table_remove(e, c);
+    free_memory(c);
+    dp_unlock(e);
+    dp_count(&dp_counts.conns, -1);
+    return 0;
+}
+
+int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
+    if (!c || !out)
+        return EINVAL;
+    dp_lock(c->engine);
+    *out = c->stats;
+    dp_unlock(c->engine);
+    return 0;
+}

@@ -1,0 +1,16 @@
+// Package datapath is the data plane: everything that happens once per message. A C engine
+// frames, sends, receives, counts credits, completes queue tokens and lets callers wait for
+// them; the Go files are a thin wrapper around datapath.h, one to one, for the control
+// plane (package libos) and for Go programs.
+//
+// What lives here: engines, completion queues and their budgets, the queue-descriptor
+// table, connections that are established, push, pop, wait, registered memory, and the
+// demi_* functions of the data plane, which C programs call without entering Go.
+//
+// What must not: anything that happens once per connection or process (addresses, CM
+// events, socket states, options, configuration, logging), which is libos's; calls into
+// librdmacm, or into libibverbs beyond the inline ones (rdma's); calls from C into Go.
+//
+// Every function may be called from any goroutine or thread. Errors are syscall.Errno
+// values; those of functions that allocate say in their documentation what they mean.
+package datapath

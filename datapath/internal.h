@@ -1,0 +1,386 @@
+/*
+ * Private to the data plane's C files: the structures behind datapath.h and the functions
+ * that one file has for the others.
+ *
+ * One lock per engine guards the engine and everything that belongs to it: tokens, CQs,
+ * connections, its descriptors' state. "Locked" below means: called with that lock held.
+ * Lock order: the descriptor table's lock, or the device list's, before an engine's; the
+ * arena's own locks last. No function here calls back into another engine.
+ *
+ * Who does what: a completion is taken from a CQ by poll.c, which hands it to recv.c or
+ * send.c by its wr_id. They change the connection and mark it dirty; conn.c settles every
+ * dirty connection once per poll: posts receives, completes pops, sends what may be sent,
+ * and looks whether it has ended (close.c). Completed tokens ring whoever sleeps (wait.c)
+ * and tell Go of those it watches (notice.c).
+ */
+#ifndef CATMINT_INTERNAL_H
+#define CATMINT_INTERNAL_H
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "../qtoken/qtoken.h"
+#include "arena.h"
+#include "datapath.h"
+#include "flow.h"
+#include "frame.h"
+#include "lock.h"
+
+#define DP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define DP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define DP_MAX_ENGINES (QT_ENGINE_MAX + 1)
+#define DP_MAX_CHANNELS 32 /* completion channels of one engine */
+#define DP_POLL_BATCH 32   /* completions taken from a CQ at once */
+#define DP_TX_BATCH 16     /* work requests in one post list */
+#define DP_MIN_SEND_DEPTH 8
+#define DP_SPIN_NS 20000 /* default of dp_config.spin_ns */
+
+/* ---- Work request ids ------------------------------------------------------------------ */
+
+/*
+ * kind (2 bits) | generation (22) | connection (20) | index of its send or receive slot
+ * (20). No pointers: a completion that comes after its connection has gone names a
+ * generation that nobody has any more, and is dropped.
+ */
+enum dp_wr_kind { DP_WR_RECV = 1, DP_WR_SEND = 2 };
+
+#define DP_CONN_BITS 20
+#define DP_GEN_BITS 22
+#define DP_SLOT_BITS 20
+#define DP_MASK(bits) ((UINT64_C(1) << (bits)) - 1)
+
+static inline uint64_t dp_wr_id(enum dp_wr_kind kind, uint32_t gen, uint32_t conn, uint32_t slot) {
+    return (uint64_t)kind << (DP_GEN_BITS + DP_CONN_BITS + DP_SLOT_BITS) |
+           (uint64_t)gen << (DP_CONN_BITS + DP_SLOT_BITS) | (uint64_t)conn << DP_SLOT_BITS | slot;
+}
+static inline enum dp_wr_kind dp_wr_kind(uint64_t id) {
+    return (enum dp_wr_kind)(id >> (DP_GEN_BITS + DP_CONN_BITS + DP_SLOT_BITS));
+}
+static inline uint32_t dp_wr_gen(uint64_t id) {
+    return (uint32_t)(id >> (DP_CONN_BITS + DP_SLOT_BITS) & DP_MASK(DP_GEN_BITS));
+}
+static inline uint32_t dp_wr_conn(uint64_t id) {
+    return (uint32_t)(id >> DP_SLOT_BITS & DP_MASK(DP_CONN_BITS));
+}
+static inline uint32_t dp_wr_slot(uint64_t id) {
+    return (uint32_t)(id & DP_MASK(DP_SLOT_BITS));
+}
+
+/* ---- Structures ------------------------------------------------------------------------- */
+
+struct dp_device {
+    struct ibv_pd *pd;
+    const struct rdma_slow_ops *ops;
+    struct dp_device_attr attr;
+    int slot;       /* of arena_device_add */
+    uint32_t users; /* CQs and connections; atomic */
+};
+
+struct dp_cq {
+    TAILQ_ENTRY(dp_cq) link; /* in its engine's list */
+    struct dp_engine *engine;
+    struct dp_device *device;
+    struct ibv_cq *cq;
+    struct ibv_comp_channel *channel; /* may be shared with other CQs of the engine */
+    uint32_t depth;
+    uint32_t used; /* of depth, promised to connections */
+    uint32_t conns;
+};
+
+/* A posted (or empty) receive. */
+struct dp_rx {
+    struct arena_block *block; /* NULL: none */
+};
+
+/* A message, or a frame that came before dp_conn_establish. */
+struct dp_inbound {
+    struct arena_block *block;
+    uint32_t bytes; /* header included */
+};
+
+/* An entry of the send queue, from post until a completion at or after it. */
+struct dp_tx {
+    struct qt_slot *push;      /* a push that completes with it, or NULL */
+    struct arena_block *block; /* its memory, or NULL */
+    bool signaled;
+};
+
+enum dp_conn_phase {
+    DP_CONN_OPEN = 0, /* frames flow, once dp_conn_establish has been called */
+    DP_CONN_FLUSHING, /* first error or disconnection: nothing is posted any more */
+    DP_CONN_ENDED     /* all that will ever arrive has; no send is outstanding */
+};
+
+/* Bits of dp_conn.notices. */
+enum {
+    DP_BIT_BROKEN = 1,
+    DP_BIT_DRAINED = 2,
+    DP_BIT_FLUSHED = 4,
+    DP_BIT_FIN_HALF = 8,
+    DP_BIT_FIN_FULL = 16
+};
+
+struct dp_conn {
+    struct dp_engine *engine;
+    struct dp_device *device;
+    struct dp_cq *cq;
+    struct ibv_qp *qp; /* NULL once destroyed */
+    const struct ibv_context_ops *ops;
+
+    uint8_t phase;    /* enum dp_conn_phase */
+    bool established; /* flow is valid; before, frames that come are kept in inbound */
+    bool told_flushed;
+    bool commanded;    /* libos knows that it is over: dp_conn_fail or _disconnected */
+    bool recv_flushed; /* a receive came back with an error: no message follows */
+    bool starved;      /* no memory for a receive: tried again at each poll */
+    bool dirty;
+    uint8_t told_drained; /* level of the last DP_NOTICE_DRAINED */
+    uint8_t told_fin;     /* level of the last DP_NOTICE_PEER_FIN */
+    int err;              /* why it ended; 0: judged by flow_orderly */
+    bool err_hard;        /* err stands, orderly or not */
+    int broken_err;       /* what DP_NOTICE_BROKEN says */
+    int32_t qd;           /* -1: none */
+
+    /* Sending. */
+    uint32_t send_depth, send_mask; /* entries of the send queue; of tx, less one */
+    uint32_t tx_head, tx_tail;      /* next to post; oldest not known to be complete */
+    uint32_t tx_quiet;              /* unsignalled ones since the last signalled one */
+    uint32_t tx_signal;             /* so many at most */
+    uint32_t tx_signaled;           /* signalled ones outstanding */
+    uint32_t tx_reserve;            /* entries kept for control frames */
+    uint32_t max_inline;
+    uint32_t max_payload; /* of a DATA frame, by the peer's receive size */
+    struct dp_tx *tx;
+    struct arena_block *headers; /* FRAME_HEADER_SIZE for each entry of tx */
+    uint32_t headers_lkey;
+    struct qt_list pending; /* pushes not posted yet, oldest first */
+    struct qt_list doomed;  /* pushes that came back with an error, oldest first */
+
+    /* Receiving. */
+    struct qt_list pops; /* pending, oldest first; only while nothing is inbound */
+    struct dp_rx *rx;
+    uint32_t rx_count; /* receives: both windows */
+    uint32_t rx_posted;
+    uint32_t *rx_free; /* slots not posted */
+    uint32_t rx_nfree;
+    uint32_t rx_owed_data; /* receives used and to be posted again, by account */
+    uint32_t rx_owed_ctrl;
+    struct dp_inbound *inbound; /* ring: messages that nobody has popped; before
+                                   dp_conn_establish, frames in order of arrival */
+    uint32_t in_mask, in_head, in_tail;
+
+    struct flow flow;
+    struct dp_conn_limits local, peer;
+    struct frame_limits frame_limits;
+    struct dp_conn_stats stats;
+
+    uint64_t cookie;
+    uint32_t index, gen; /* in the engine's table */
+    uint32_t budget;     /* completions promised by cq */
+    uint32_t notices;    /* DP_BIT_* not fetched yet */
+    TAILQ_ENTRY(dp_conn) dirty_link;
+    TAILQ_ENTRY(dp_conn) notice_link;
+
+    struct sockaddr_in sga_addr;
+    struct sockaddr_storage peer_addr;
+    socklen_t peer_addr_len;
+};
+TAILQ_HEAD(dp_conn_list, dp_conn);
+
+/* A place in an engine's table of connections. */
+struct dp_conn_entry {
+    struct dp_conn *conn;
+    uint32_t gen;
+    uint32_t next_free; /* index + 1 */
+};
+
+/* Rings due when the lock is released. */
+enum { DP_RING_ONE = 1, DP_RING_ALL = 2, DP_RING_LEADER = 4 };
+
+struct dp_engine {
+    struct dp_mutex lock;
+    uint32_t rings;    /* DP_RING_* */
+    uint32_t sleepers; /* threads asleep, the leader included */
+    bool leader;       /* one of them polls the channels */
+    bool parked;       /* the housekeeper waits for DP_NOTICE_HOUSEKEEPER */
+    bool alive;
+    uint32_t index;
+    struct qt_table tokens;
+    TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
+    struct dp_conn_list dirty;
+    uint32_t starved; /* connections without memory for receives */
+
+    uint32_t wake_seq; /* futex; changes with each ring */
+    int wake_fd;       /* eventfd: rings the leader */
+    uint64_t activity; /* atomic */
+    uint64_t done_seq; /* tokens completed so far: has anything changed since a look? */
+
+    /* Notices. */
+    int notice_fd;
+    bool notice_rung; /* notice_fd is readable */
+    bool notice_housekeeper;
+    struct dp_conn_list noticed;
+    demi_qtoken_t *watch_ring; /* completed tokens that Go watches */
+    uint32_t watch_cap;        /* a power of two, or 0 */
+    uint32_t watch_head, watch_tail;
+    uint32_t watch_reserved; /* watched and pending, or in the ring */
+
+    struct dp_conn_entry *conns;
+    uint32_t nconns, conns_cap, conns_free; /* free: index + 1 */
+    uint32_t conns_alive, qds_alive;
+
+    struct dp_config cfg;
+    struct arena_cache cache;
+    struct ibv_wc wc[DP_POLL_BATCH];
+};
+
+/* ---- engine.c ------------------------------------------------------------------------------ */
+
+static inline void dp_lock(struct dp_engine *e) {
+    dp_mutex_lock(&e->lock);
+}
+/* Releases the lock and rings whoever has to be woken. */
+void dp_unlock_ring(struct dp_engine *e);
+static inline void dp_unlock(struct dp_engine *e) {
+    if (DP_UNLIKELY(e->rings))
+        dp_unlock_ring(e);
+    else
+        dp_mutex_unlock(&e->lock);
+}
+/* The engine that a token names, alive or not, or NULL. Unlocked; engines are never freed. */
+struct dp_engine *dp_engine_of_token(demi_qtoken_t qt);
+
+/* Counts of what is alive in the process; atomic. */
+struct dp_counts {
+    uint64_t engines, devices, cqs, conns, descriptors;
+};
+extern struct dp_counts dp_counts;
+static inline void dp_count(uint64_t *n, int64_t by) {
+    __atomic_fetch_add(n, (uint64_t)by, __ATOMIC_RELAXED);
+}
+
+/* ---- qd.c ------------------------------------------------------------------------------------ */
+
+struct dp_qd {
+    struct dp_engine *engine; /* atomic; NULL: free */
+    struct dp_conn *conn;     /* the rest under the engine's lock */
+    uint8_t state;            /* enum dp_qd_state */
+};
+
+/* The entry of a descriptor of e, which is locked, or NULL. */
+struct dp_qd *dp_qd_of(struct dp_engine *e, int32_t qd);
+
+/*
+ * Finds a descriptor and locks its engine. 0: *q is its entry, locked. EBADF: bad, free,
+ * failed or closing.
+ */
+int dp_qd_lock(int32_t qd, struct dp_qd **q);
+/* The same for a descriptor whose connection takes pushes and pops; else ENOTCONN. */
+int dp_qd_lock_conn(int32_t qd, struct dp_conn **c);
+
+/* ---- token.c ----------------------------------------------------------------------------------
+ */
+
+/* Complete a pending slot that is on no list, ring sleepers and tell the watcher. Locked. */
+void dp_complete(struct dp_engine *e, struct qt_slot *s, enum demi_opcode op, int err);
+void dp_complete_sga(struct dp_engine *e, struct qt_slot *s, const demi_sgarray_t *sga);
+static inline void dp_fail(struct dp_engine *e, struct qt_slot *s, int err) {
+    dp_complete(e, s, DEMI_OPC_FAILED, err);
+}
+
+/* ---- notice.c ----------------------------------------------------------------------------------
+ */
+
+/* All locked. */
+void dp_notice_conn(struct dp_conn *c, uint32_t bit);
+void dp_notice_forget(struct dp_conn *c);
+void dp_notice_token(struct dp_engine *e, demi_qtoken_t qt);
+void dp_notice_housekeeper(struct dp_engine *e);
+/* Room for one more watched token. ENOMEM. */
+int dp_notice_reserve(struct dp_engine *e);
+
+/* ---- wait.c -------------------------------------------------------------------------------------
+ */
+
+/* Something completed: whoever sleeps shall look. Locked. */
+static inline void dp_ring(struct dp_engine *e) {
+    if (DP_UNLIKELY(e->sleepers))
+        e->rings |= DP_RING_ALL | (e->leader ? DP_RING_LEADER : 0);
+}
+/* The set of channels changed: the leader, if any, shall watch the new one. Locked. */
+void dp_leader_refresh(struct dp_engine *e);
+
+/* ---- poll.c -------------------------------------------------------------------------------------
+ */
+
+/* Polls every CQ once and settles what changed; returns completions handled. Locked. */
+int dp_poll_locked(struct dp_engine *e);
+/* Polls one CQ until it is empty. Locked. */
+int dp_poll_drain(struct dp_engine *e, struct dp_cq *q);
+/* Arms every CQ. Locked. */
+void dp_arm_locked(struct dp_engine *e);
+/* Takes and acknowledges the events of every channel. Locked. */
+void dp_channel_drain(struct dp_engine *e);
+
+/* ---- conn.c
+ * ---------------------------------------------------------------------------------------- */
+
+static inline void dp_conn_dirty(struct dp_conn *c) {
+    if (!c->dirty) {
+        c->dirty = true;
+        TAILQ_INSERT_TAIL(&c->engine->dirty, c, dirty_link);
+    }
+}
+/* Does everything that a change calls for; see the top. Locked. */
+void dp_conn_settle(struct dp_conn *c);
+struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, uint32_t gen);
+
+/* ---- send.c
+ * ------------------------------------------------------------------------------------------ */
+
+/* Sends what may be sent: pushes in order, then control frames. Locked. */
+void dp_send_pump(struct dp_conn *c);
+/* A completion of the send queue. Locked. */
+void dp_send_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status);
+/* Every send counts as flushed; called when the queue pair is no more. Locked. */
+void dp_send_purge(struct dp_conn *c);
+/* Fails pushes that have not been posted. Locked. */
+void dp_send_fail_pending(struct dp_conn *c, int err);
+
+/* ---- recv.c
+ * -------------------------------------------------------------------------------------------- */
+
+/* A completion of the receive queue: bytes counts only if status is success. Locked. */
+void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, uint32_t bytes);
+/* Posts receives in place of those used. Locked. Errno of the first failure. */
+int dp_recv_post(struct dp_conn *c);
+/* Judges a frame and does what it says; bytes came in block, whose reference it takes. */
+void dp_recv_frame(struct dp_conn *c, struct arena_block *block, uint32_t bytes);
+/* Completes pops as far as possible. Locked. */
+void dp_recv_settle(struct dp_conn *c);
+/* Returns every receive to the arena; called when the queue pair is no more. Locked. */
+void dp_recv_purge(struct dp_conn *c);
+/* Drops messages that nobody will pop. Locked. */
+void dp_recv_drop(struct dp_conn *c);
+/* What a pop or push of a connection that has ended answers; 0: the close was orderly. */
+int dp_conn_final_err(const struct dp_conn *c);
+
+/* ---- close.c
+ * -------------------------------------------------------------------------------------------- */
+
+/*
+ * The first error of a connection, found by the engine: nothing is posted from here on. hard:
+ * err stands even if the peer had no more use for the connection. Locked.
+ */
+void dp_conn_break(struct dp_conn *c, int err, bool hard);
+/* Looks whether it is drained, quiet or over, and says so. Locked. */
+void dp_close_settle(struct dp_conn *c);
+/* The errno of an error completion. */
+int dp_wc_errno(enum ibv_wc_status status);
+/* Everything is accounted for, because the queue pair is no more. Locked. */
+void dp_conn_detach(struct dp_conn *c);
+
+#endif

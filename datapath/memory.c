@@ -1,0 +1,26 @@
+/* Scatter-gather arrays of the application. */
+#include "internal.h"
+
+demi_sgarray_t dp_sgaalloc(struct dp_engine *e, size_t size) {
+    demi_sgarray_t sga;
+
+    memset(&sga, 0, sizeof(sga));
+    if (!e)
+        return sga;
+    dp_lock(e);
+    if (!e->alive || arena_sgaalloc(&e->cache, size, &sga))
+        memset(&sga, 0, sizeof(sga));
+    dp_unlock(e);
+    return sga;
+}
+
+int dp_sgafree(struct dp_engine *e, demi_sgarray_t *sga) {
+    if (!sga)
+        return EINVAL;
+    if (!e)
+        return arena_sgafree(NULL, sga);
+    dp_lock(e);
+    int rc = arena_sgafree(e->alive ? &e->cache : NULL, sga);
+    dp_unlock(e);
+    return rc;
+}

@@ -1,0 +1,163 @@
+/* The table of queue descriptors: process-wide, the lowest free one first. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+#define QD_CHUNK_SHIFT 8
+#define QD_CHUNK (1 << QD_CHUNK_SHIFT)
+#define QD_CHUNKS 256
+#define QD_MAX (QD_CHUNK * QD_CHUNKS)
+
+/* Chunks never move and are kept: a look-up needs no lock. */
+static struct dp_qd *chunks[QD_CHUNKS]; /* atomic */
+static uint64_t used[QD_MAX / 64];      /* a bit for each descriptor, under table_lock */
+static struct dp_mutex table_lock;
+
+static struct dp_qd *entry(int32_t qd) {
+    int64_t i = (int64_t)qd - DP_QD_FIRST;
+    if (i < 0 || i >= QD_MAX)
+        return NULL;
+    struct dp_qd *chunk = __atomic_load_n(&chunks[i >> QD_CHUNK_SHIFT], __ATOMIC_ACQUIRE);
+    return chunk ? &chunk[i & (QD_CHUNK - 1)] : NULL;
+}
+
+/* Locks the engine of a descriptor that is not free: its entry, or NULL. */
+static struct dp_qd *lock_entry(int32_t qd, struct dp_engine **out) {
+    struct dp_qd *q = entry(qd);
+    if (!q)
+        return NULL;
+    struct dp_engine *e = __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE);
+    if (!e)
+        return NULL;
+    dp_lock(e);
+    /* It may have been freed, and even given to another engine, before we had the lock. */
+    if (DP_UNLIKELY(__atomic_load_n(&q->engine, __ATOMIC_RELAXED) != e)) {
+        dp_unlock(e);
+        return NULL;
+    }
+    *out = e;
+    return q;
+}
+
+struct dp_qd *dp_qd_of(struct dp_engine *e, int32_t qd) {
+    struct dp_qd *q = entry(qd);
+    return q && __atomic_load_n(&q->engine, __ATOMIC_RELAXED) == e ? q : NULL;
+}
+
+int dp_qd_lock(int32_t qd, struct dp_qd **out) {
+    struct dp_engine *e;
+    struct dp_qd *q = lock_entry(qd, &e);
+    if (!q)
+        return EBADF;
+    if (DP_UNLIKELY(q->state == DP_QD_FAILED || q->state == DP_QD_CLOSING)) {
+        dp_unlock(e);
+        return EBADF;
+    }
+    *out = q;
+    return 0;
+}
+
+int dp_qd_lock_conn(int32_t qd, struct dp_conn **c) {
+    struct dp_qd *q;
+    int rc = dp_qd_lock(qd, &q);
+    if (DP_UNLIKELY(rc))
+        return rc;
+    if (DP_UNLIKELY(q->state != DP_QD_CONNECTED || !q->conn)) {
+        dp_unlock(q->engine);
+        return ENOTCONN;
+    }
+    *c = q->conn;
+    return 0;
+}
+
+int dp_qd_alloc(struct dp_engine *e, int32_t *qd_out) {
+    int rc = EMFILE;
+
+    if (!e || !qd_out)
+        return EINVAL;
+    dp_mutex_lock(&table_lock);
+    for (int w = 0; w < QD_MAX / 64; w++) {
+        if (used[w] == UINT64_MAX)
+            continue;
+        int i = w * 64 + __builtin_ctzll(~used[w]);
+        struct dp_qd *chunk = chunks[i >> QD_CHUNK_SHIFT];
+        if (!chunk) {
+            chunk = (struct dp_qd *)calloc(QD_CHUNK, sizeof(*chunk));
+            if (!chunk) {
+                rc = ENOMEM;
+                break;
+            }
+            __atomic_store_n(&chunks[i >> QD_CHUNK_SHIFT], chunk, __ATOMIC_RELEASE);
+        }
+        struct dp_qd *q = &chunk[i & (QD_CHUNK - 1)];
+        dp_lock(e);
+        if (e->alive) {
+            used[w] |= UINT64_C(1) << (i & 63);
+            q->state = DP_QD_SOCKET;
+            q->conn = NULL;
+            e->qds_alive++;
+            __atomic_store_n(&q->engine, e, __ATOMIC_RELEASE);
+            rc = 0;
+        } else {
+            rc = EINVAL;
+        }
+        dp_unlock(e);
+        *qd_out = DP_QD_FIRST + i;
+        break;
+    }
+    dp_mutex_unlock(&table_lock);
+    if (rc == 0)
+        dp_count(&dp_counts.descriptors, 1);
+    return rc;
+}
+
+int dp_qd_free(int32_t qd) {
+    struct dp_engine *e;
+    int64_t i = (int64_t)qd - DP_QD_FIRST;
+
+    dp_mutex_lock(&table_lock);
+    struct dp_qd *q = lock_entry(qd, &e);
+    if (!q) {
+        dp_mutex_unlock(&table_lock);
+        return EBADF;
+    }
+    if (q->conn)
+        q->conn->qd = -1;
+    q->conn = NULL;
+    q->state = DP_QD_FREE;
+    e->qds_alive--;
+    __atomic_store_n(&q->engine, NULL, __ATOMIC_RELEASE);
+    used[i / 64] &= ~(UINT64_C(1) << (i & 63));
+    dp_unlock(e);
+    dp_mutex_unlock(&table_lock);
+    dp_count(&dp_counts.descriptors, -1);
+    return 0;
+}
+
+int dp_qd_set_state(int32_t qd, enum dp_qd_state s) {
+    struct dp_engine *e;
+
+    if (s == DP_QD_FREE || (unsigned)s > DP_QD_CLOSING)
+        return EINVAL;
+    struct dp_qd *q = lock_entry(qd, &e);
+    if (!q)
+        return EBADF;
+    q->state = (uint8_t)s;
+    dp_unlock(e);
+    return 0;
+}
+
+enum dp_qd_state dp_qd_get_state(int32_t qd) {
+    struct dp_engine *e;
+    struct dp_qd *q = lock_entry(qd, &e);
+    if (!q)
+        return DP_QD_FREE;
+    enum dp_qd_state s = (enum dp_qd_state)q->state;
+    dp_unlock(e);
+    return s;
+}
+
+struct dp_engine *dp_qd_engine(int32_t qd) {
+    struct dp_qd *q = entry(qd);
+    return q ? __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE) : NULL;
+}
