@@ -50,7 +50,7 @@ type outcome interface {
 // conn drives the state machine of one connection. All of it belongs to the loop, save
 // info, which has its own lock.
 type conn struct {
-	e   *Engine
+	d   *driver
 	fsm connfsm.Conn
 	id  rdma.ID
 	ep  endpoint
@@ -70,9 +70,9 @@ type conn struct {
 	info connInfo
 }
 
-func (e *Engine) newConn(ep endpoint, out outcome) *conn {
-	c := &conn{e: e, ep: ep, out: out, log: e.log, linger: e.cfg.Linger}
-	e.conns[c] = struct{}{}
+func (d *driver) newConn(ep endpoint, out outcome) *conn {
+	c := &conn{d: d, ep: ep, out: out, log: d.log, linger: d.cfg.Linger}
+	d.conns[c] = struct{}{}
 	return c
 }
 
@@ -91,7 +91,7 @@ func (c *conn) step(ev connfsm.Event) {
 		from := c.fsm.State
 		next, acts := c.fsm.Step(ev)
 		c.fsm = next
-		if c.e.debug {
+		if c.d.debug {
 			c.log.Debug("step", "conn", c.name(), "event", ev.String(), "from", from.String(), "to", next.State.String(),
 				"actions", fmt.Sprint(acts))
 		}
@@ -113,11 +113,11 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 	case connfsm.CreateID:
 		err = c.createID()
 	case connfsm.ResolveAddr:
-		err = c.id.ResolveAddr(netip.AddrPort{}, c.dst, c.e.cfg.ResolveTimeout)
+		err = c.id.ResolveAddr(netip.AddrPort{}, c.dst, c.d.cfg.ResolveTimeout)
 	case connfsm.CreateQP:
 		c.createQP()
 	case connfsm.ResolveRoute:
-		err = c.id.ResolveRoute(c.e.cfg.ResolveTimeout)
+		err = c.id.ResolveRoute(c.d.cfg.ResolveTimeout)
 	case connfsm.ConnectPeer:
 		err = c.id.Connect(c.ep.request(c.id))
 	case connfsm.AcceptPeer:
@@ -130,16 +130,16 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		}
 	case connfsm.CompleteToken:
 		c.info.mark(phaseReady)
-		c.e.p.stats.connects.Add(1)
+		c.d.stats.connects.Add(1)
 		c.log.Info("connected", "peer", c.dst.String(), "device", c.deviceName())
 		c.out.connected()
 	case connfsm.Ready:
 		c.info.mark(phaseReady)
-		c.e.p.stats.accepts.Add(1)
+		c.d.stats.accepts.Add(1)
 		c.log.Info("accepted", "peer", c.dst.String(), "device", c.deviceName())
 		c.out.ready()
 	case connfsm.FailToken:
-		c.e.p.stats.fail(a.Err)
+		c.d.stats.fail(a.Err)
 		ce := c.failure("connect", a.Err, from)
 		c.log.Warn("connect failed", "peer", ce.Peer, "phase", ce.Phase, "device", ce.Device,
 			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail, "hint", ce.Hint)
@@ -168,21 +168,21 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		c.complain("destroy connection", c.ep.destroyConn())
 	case connfsm.DestroyID:
 		if c.id != nil {
-			c.complain("destroy id", c.e.loop.closeID(c.id))
+			c.complain("destroy id", c.d.loop.closeID(c.id))
 			c.id = nil
 		}
 	case connfsm.CompleteClose:
 		c.out.closed()
 	case connfsm.Release:
-		delete(c.e.conns, c)
+		delete(c.d.conns, c)
 		c.out.released()
-		c.e.connReleased()
+		c.d.connReleased()
 	case connfsm.StartTimer:
 		c.startTimer(a.Timer)
 	case connfsm.StopTimer:
 		c.stopTimer(a.Timer)
 	case connfsm.Unexpected:
-		c.e.p.stats.unexpected.Add(1)
+		c.d.stats.unexpected.Add(1)
 		c.log.Warn("unexpected event", "conn", c.name(), "event", ev.String(), "state", from.String())
 	}
 	if err != nil {
@@ -194,7 +194,7 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 
 func (c *conn) complain(what string, err error) {
 	if err != nil {
-		c.e.p.stats.leaks.Add(1)
+		c.d.stats.leaks.Add(1)
 		c.log.Error(what, "conn", c.name(), "err", err)
 	}
 }
@@ -204,12 +204,12 @@ func (c *conn) createID() error {
 	if c.id != nil {
 		return nil
 	}
-	id, err := c.e.loop.ch.CreateID()
+	id, err := c.d.loop.ch.CreateID()
 	if err != nil {
 		return err
 	}
 	c.id = id
-	c.e.loop.owners[id] = c
+	c.d.loop.owners[id] = c
 	if c.reuse {
 		if err := id.SetReuseAddr(true); err != nil {
 			return err
@@ -225,9 +225,9 @@ func (c *conn) createID() error {
 func (c *conn) createQP() {
 	id := c.id
 	c.info.setDevice(id)
-	c.e.workers.run(func() {
+	c.d.workers.run(func() {
 		err := c.ep.create(id)
-		c.e.loop.post(func() {
+		c.d.loop.post(func() {
 			if err != nil {
 				c.detail = err.Error()
 				c.step(connfsm.Event{Kind: connfsm.QPFailed, Err: errno(err)})
@@ -282,19 +282,19 @@ func (c *conn) cmEvent(ev rdma.Event) {
 }
 
 func (c *conn) startTimer(t connfsm.Timer) {
-	d := c.e.cfg.FlushTimeout
+	d := c.d.cfg.FlushTimeout
 	switch t {
 	case connfsm.Deadline:
-		d = c.e.cfg.ConnectTimeout
+		d = c.d.cfg.ConnectTimeout
 	case connfsm.Retry:
-		d = c.e.cfg.RetryDelay
+		d = c.d.cfg.RetryDelay
 	case connfsm.Linger:
 		d = c.linger
 	}
 	c.stopTimer(t)
 	var timer *time.Timer
 	timer = time.AfterFunc(d, func() {
-		c.e.loop.post(func() {
+		c.d.loop.post(func() {
 			if c.timers[t] == timer { // neither stopped nor replaced meanwhile
 				c.timers[t] = nil
 				c.step(t.Event())

@@ -1,0 +1,93 @@
+package libos
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"catmint/rdma"
+)
+
+// driver carries out what the state machines ask for, on one event channel. It knows
+// nothing of the data plane: an Engine adds that, a Connector does without.
+type driver struct {
+	cfg     *Config
+	log     *slog.Logger
+	debug   bool
+	stats   *stats
+	loop    *loop
+	workers workers
+
+	// Loop only.
+	conns map[*conn]struct{}
+	idle  []chan struct{} // of those who wait for the end of all tear-down
+}
+
+func newDriver(fabric rdma.Fabric, cfg *Config, log *slog.Logger, st *stats) (*driver, error) {
+	ch, err := fabric.NewEventChannel()
+	if err != nil {
+		return nil, err
+	}
+	return &driver{
+		cfg: cfg, log: log, debug: log.Enabled(context.Background(), slog.LevelDebug), stats: st,
+		loop:    newLoop(ch, func(err error) { log.Error("event channel", "err", err) }),
+		workers: workers{slots: make(chan struct{}, 4)},
+		conns:   map[*conn]struct{}{},
+	}, nil
+}
+
+// stop ends the driver, whose connections have all been released.
+func (d *driver) stop() error {
+	d.workers.wait()
+	return d.loop.stop()
+}
+
+// Quiesce waits until everything that has been closed is released. Open sockets stay.
+func (d *driver) Quiesce(ctx context.Context) error {
+	ch := make(chan struct{})
+	if !d.loop.post(func() {
+		d.idle = append(d.idle, ch)
+		d.connReleased()
+	}) {
+		return nil
+	}
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("connections are still being torn down: %w", ctx.Err())
+	}
+}
+
+// connReleased tells those who wait that nothing is being torn down any more. Loop only.
+func (d *driver) connReleased() {
+	if len(d.idle) == 0 {
+		return
+	}
+	for c := range d.conns {
+		if !c.out.open() {
+			return
+		}
+	}
+	for _, ch := range d.idle {
+		close(ch)
+	}
+	d.idle = nil
+}
+
+// workers run what may block, a few at a time.
+type workers struct {
+	slots chan struct{}
+	wg    sync.WaitGroup
+}
+
+func (w *workers) run(f func()) {
+	w.wg.Go(func() {
+		w.slots <- struct{}{}
+		defer func() { <-w.slots }()
+		f()
+	})
+}
+
+func (w *workers) wait() { w.wg.Wait() }
