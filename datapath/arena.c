@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+#define HOT static inline __attribute__((always_inline))
+#define SLOW static __attribute__((noinline))
+
 /* A byte of arena memory, looked up: only valid while the incarnation is. */
 struct hit {
     struct arena_block *block;
@@ -11,32 +14,35 @@ struct hit {
     uint64_t inc;
 };
 
-static bool resolve(uintptr_t a, struct hit *h) {
+HOT bool resolve(uintptr_t a, struct hit *h) {
     const struct arena_chunk *c = arena_find(a);
     if (!c)
         return false;
     const struct arena_span *sp = &c->spans[(a >> ARENA_SPAN_SHIFT) % ARENA_SPANS];
     uint32_t inc = __atomic_load_n(&sp->inc, __ATOMIC_ACQUIRE);
-    if (!inc)
-        return false;
     uintptr_t base = (uintptr_t)__atomic_load_n(&sp->base, __ATOMIC_ACQUIRE);
     uint64_t block_size = __atomic_load_n(&sp->block_size, __ATOMIC_ACQUIRE);
     uint64_t recip = __atomic_load_n(&sp->recip, __ATOMIC_ACQUIRE);
     uint64_t blocks = __atomic_load_n(&sp->blocks, __ATOMIC_ACQUIRE);
     uint32_t first = __atomic_load_n(&sp->first, __ATOMIC_ACQUIRE);
-    if (__atomic_load_n(&sp->inc, __ATOMIC_ACQUIRE) != inc)
+    if (!inc || __atomic_load_n(&sp->inc, __ATOMIC_ACQUIRE) != inc)
         return false;
     uint64_t off = a - base; /* wraps if a is below base */
     if (off >= blocks * block_size)
         return false;
-    uint64_t index = ((off >> 6) * recip) >> 31;
-    h->block = arena_chunk_blocks(c) + first * ARENA_SPAN_BLOCKS + index;
+    uint64_t index = ((off / ARENA_ALIGN) * recip) >> 31;
+    h->block = arena_chunk_blocks(c) + (size_t)first * ARENA_SPAN_BLOCKS + index;
     h->start = base + index * block_size;
     h->inc = inc;
     return true;
 }
 
 /* ---- Caches ------------------------------------------------------------------------- */
+
+/* Only the engine writes the count; the census may read it at any time. */
+HOT void set_count(struct arena_cache_class *cc, uint32_t n) {
+    __atomic_store_n(&cc->n, n, __ATOMIC_RELAXED);
+}
 
 void arena_cache_init(struct arena_cache *cache) {
     memset(cache, 0, sizeof(*cache));
@@ -47,17 +53,12 @@ void arena_cache_init(struct arena_cache *cache) {
     arena_pool_add_cache(cache);
 }
 
-static void set_held(struct arena_cache *cache, uint64_t n) {
-    __atomic_store_n(&cache->held, n, __ATOMIC_RELAXED);
-}
-
 void arena_cache_flush(struct arena_cache *cache) {
     for (uint32_t i = 0; i < ARENA_CLASSES; i++) {
         struct arena_cache_class *cc = &cache->classes[i];
         arena_pool_put(cc->blocks, cc->n);
-        cc->n = 0;
+        set_count(cc, 0);
     }
-    set_held(cache, 0);
 }
 
 void arena_cache_destroy(struct arena_cache *cache) {
@@ -65,61 +66,27 @@ void arena_cache_destroy(struct arena_cache *cache) {
     arena_pool_remove_cache(cache);
 }
 
-/* A cache ran empty: fills half of it, and returns one block more. */
-static __attribute__((noinline)) struct arena_block *refill(struct arena_cache *cache,
-                                                            uint32_t class) {
+/* What a cache does not have: a large block, or one of the pool's with more for the cache. */
+SLOW struct arena_block *take_slowly(struct arena_cache *cache, size_t size) {
+    if (size == 0 || size > ARENA_MAX_BLOCK)
+        return NULL;
+    if (size > ARENA_MAX_CLASS)
+        return arena_pool_take_large(size);
+    uint32_t class = arena_class(size);
     struct arena_block *b;
     if (!cache)
         return arena_pool_take(class, &b, 1) ? b : NULL;
     struct arena_cache_class *cc = &cache->classes[class];
-    cc->n = arena_pool_take(class, cc->blocks, cc->cap / 2);
-    if (!cc->n)
+    uint32_t n = arena_pool_take(class, cc->blocks, (cc->cap + 1) / 2);
+    if (!n)
         return NULL;
-    set_held(cache, cache->held + cc->n - 1);
-    return cc->blocks[--cc->n];
+    set_count(cc, n - 1);
+    return cc->blocks[n - 1];
 }
 
-/* A cache is full: returns the older half of it. */
-static __attribute__((noinline)) void spill(struct arena_cache *cache,
-                                            struct arena_cache_class *cc) {
-    uint32_t n = cc->cap / 2;
-    arena_pool_put(cc->blocks, n);
-    memmove(cc->blocks, cc->blocks + n, (cc->n - n) * sizeof(cc->blocks[0]));
-    cc->n -= n;
-    set_held(cache, cache->held - n);
-}
-
-/* ---- Taking and releasing --------------------------------------------------------------- */
-
-/* A block that nobody holds yet, with its tag advanced; *state is what stands in it. */
-static struct arena_block *take(struct arena_cache *cache, size_t size, uint64_t *state) {
-    struct arena_block *b;
-    if (__builtin_expect(size - 1 < ARENA_MAX_CLASS, 1)) {
-        uint32_t class = arena_class(size);
-        struct arena_cache_class *cc = cache ? &cache->classes[class] : NULL;
-        if (__builtin_expect(cc && cc->n, 1)) {
-            b = cc->blocks[--cc->n];
-            set_held(cache, cache->held - 1);
-        } else {
-            b = refill(cache, class);
-        }
-    } else if (size && size <= ARENA_MAX_BLOCK) {
-        b = arena_pool_take_large(size);
-    } else {
-        return NULL;
-    }
-    if (!b)
-        return NULL;
-    __atomic_store_n(&b->size, (uint32_t)size, __ATOMIC_RELAXED);
-    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED);
-    *state = (s & ~ARENA_TAG_MASK) | ((s + ARENA_TAG_ONE) & ARENA_TAG_MASK);
-    return b;
-}
-
-/* Nobody holds the block any more. */
-static void release(struct arena_cache *cache, struct arena_block *b) {
-    uint32_t class = arena_block_span(b)->class;
-    if (__builtin_expect(class == ARENA_LARGE, 0)) {
+/* What a cache cannot keep. If it is full, it returns its colder half. */
+SLOW void release_slowly(struct arena_cache *cache, struct arena_block *b) {
+    if (b->class == ARENA_LARGE) {
         arena_pool_put_large(b);
         return;
     }
@@ -127,45 +94,84 @@ static void release(struct arena_cache *cache, struct arena_block *b) {
         arena_pool_put(&b, 1);
         return;
     }
-    struct arena_cache_class *cc = &cache->classes[class];
-    if (__builtin_expect(cc->n == cc->cap, 0))
-        spill(cache, cc);
-    cc->blocks[cc->n++] = b;
-    set_held(cache, cache->held + 1);
+    struct arena_cache_class *cc = &cache->classes[b->class];
+    uint32_t n = cc->cap / 2;
+    arena_pool_put(cc->blocks, n);
+    memmove(cc->blocks, cc->blocks + n, (cc->n - n) * sizeof(cc->blocks[0]));
+    cc->blocks[cc->n - n] = b;
+    set_count(cc, cc->n - n + 1);
+}
+
+/* ---- Taking and releasing --------------------------------------------------------------- */
+
+/* A block that nobody holds yet; *state is its state with the tag advanced. */
+HOT struct arena_block *take(struct arena_cache *cache, size_t size, uint64_t *state) {
+    struct arena_block *b = NULL;
+    if (__builtin_expect(size - 1 < ARENA_MAX_CLASS && cache, 1)) {
+        struct arena_cache_class *cc = &cache->classes[arena_class(size)];
+        uint32_t n = cc->n;
+        if (__builtin_expect(n != 0, 1)) {
+            b = cc->blocks[n - 1];
+            set_count(cc, n - 1);
+        }
+    }
+    if (__builtin_expect(!b, 0)) {
+        b = take_slowly(cache, size);
+        if (!b)
+            return NULL;
+    }
+    __atomic_store_n(&b->size, (uint32_t)size, __ATOMIC_RELAXED);
+    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED);
+    *state = (s & ~ARENA_TAG) | ((s + 1) & ARENA_TAG);
+    return b;
+}
+
+/* Nobody holds the block any more. */
+HOT void release(struct arena_cache *cache, struct arena_block *b) {
+    uint32_t class = b->class;
+    if (__builtin_expect(class != ARENA_LARGE && cache, 1)) {
+        struct arena_cache_class *cc = &cache->classes[class];
+        uint32_t n = cc->n;
+        if (__builtin_expect(n != cc->cap, 1)) {
+            cc->blocks[n] = b;
+            set_count(cc, n + 1);
+            return;
+        }
+    }
+    release_slowly(cache, b);
 }
 
 struct arena_block *arena_alloc(struct arena_cache *cache, size_t size) {
     uint64_t s;
     struct arena_block *b = take(cache, size, &s);
     if (b)
-        __atomic_store_n(&b->state, s + 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&b->state, s + ARENA_REF, __ATOMIC_RELEASE);
     return b;
 }
 
 void *arena_block_data(const struct arena_block *b) {
-    return (void *)arena_block_addr(b);
+    return (void *)b->addr;
 }
 
 size_t arena_block_size(const struct arena_block *b) {
-    return arena_block_span(b)->block_size;
+    return b->block_size;
 }
 
 void arena_ref(struct arena_block *b) {
-    __atomic_fetch_add(&b->state, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&b->state, ARENA_REF, __ATOMIC_RELAXED);
 }
 
 void arena_unref(struct arena_cache *cache, struct arena_block *b) {
-    uint64_t s = __atomic_sub_fetch(&b->state, 1, __ATOMIC_ACQ_REL);
+    uint64_t s = __atomic_sub_fetch(&b->state, ARENA_REF, __ATOMIC_ACQ_REL);
     if (!(s & (ARENA_APP | ARENA_REFS)))
         release(cache, b);
 }
 
 /* ---- What the application holds ----------------------------------------------------------- */
 
-static void fill(demi_sgarray_t *sga, uintptr_t start, uint64_t state, uint32_t offset,
-                 uint32_t len) {
+HOT void fill(demi_sgarray_t *sga, uintptr_t start, uint64_t state, uint32_t offset, uint32_t len) {
     memset(sga, 0, sizeof(*sga));
-    sga->sga_buf = (void *)(start | ((state & ARENA_TAG_MASK) >> ARENA_TAG_SHIFT));
+    sga->sga_buf = (void *)(start | (state & ARENA_TAG));
     sga->sga_numsegs = 1;
     sga->sga_segs[0].sgaseg_buf = (void *)(start + offset);
     sga->sga_segs[0].sgaseg_len = len;
@@ -173,44 +179,45 @@ static void fill(demi_sgarray_t *sga, uintptr_t start, uint64_t state, uint32_t 
 
 void arena_give(struct arena_block *b, uint32_t offset, uint32_t len, demi_sgarray_t *sga) {
     __atomic_store_n(&b->size, offset + len, __ATOMIC_RELAXED);
-    uint64_t s = __atomic_add_fetch(&b->state, ARENA_APP - 1, __ATOMIC_ACQ_REL);
-    fill(sga, arena_block_addr(b), s, offset, len);
+    uint64_t s = __atomic_add_fetch(&b->state, ARENA_APP - ARENA_REF, __ATOMIC_ACQ_REL);
+    fill(sga, b->addr, s, offset, len);
 }
 
 int arena_sgaalloc(struct arena_cache *cache, size_t size, demi_sgarray_t *sga) {
     uint64_t s;
     struct arena_block *b = take(cache, size, &s);
-    if (!b) {
+    if (__builtin_expect(!b, 0)) {
         memset(sga, 0, sizeof(*sga));
         return ENOMEM;
     }
     __atomic_store_n(&b->state, s | ARENA_APP, __ATOMIC_RELEASE);
-    fill(sga, arena_block_addr(b), s, 0, (uint32_t)size);
+    fill(sga, b->addr, s, 0, (uint32_t)size);
     return 0;
 }
 
 /*
- * The block that an array names. *want and *mask say what its state must look like while
- * the application holds it.
+ * The block that an array names. While the application holds it, its state is *want in the
+ * bits of *mask.
  */
-static bool named(const demi_sgarray_t *sga, struct hit *h, uint64_t *want, uint64_t *mask) {
+HOT bool named(const demi_sgarray_t *sga, struct hit *h, uint64_t *want, uint64_t *mask) {
     if (!sga || sga->sga_numsegs != 1)
         return false;
     uintptr_t buf = (uintptr_t)sga->sga_buf;
-    uintptr_t start = buf & ~(uintptr_t)(ARENA_ALIGN - 1);
-    if (!resolve(buf ? start : (uintptr_t)sga->sga_segs[0].sgaseg_buf, h))
+    *mask = ~ARENA_REFS;
+    if (__builtin_expect(!buf, 0)) {
+        buf = (uintptr_t)sga->sga_segs[0].sgaseg_buf;
+        *mask = ~(ARENA_REFS | ARENA_TAG);
+        if (!resolve(buf, h))
+            return false;
+    } else if (!resolve(buf, h) || h->start != (buf & ~(uintptr_t)ARENA_TAG)) {
         return false;
-    *want = h->inc << ARENA_INC_SHIFT | ARENA_APP;
-    *mask = ~(ARENA_TAG_MASK | ARENA_REFS);
-    if (!buf)
-        return true;
-    *want |= (uint64_t)(buf - start) << ARENA_TAG_SHIFT;
-    *mask |= ARENA_TAG_MASK;
-    return h->start == start;
+    }
+    *want = (h->inc << ARENA_INC_SHIFT | ARENA_APP | (buf & ARENA_TAG)) & *mask;
+    return true;
 }
 
 /* Whether the segment lies inside what was allocated. */
-static bool inside(const demi_sgarray_t *sga, const struct hit *h) {
+HOT bool inside(const demi_sgarray_t *sga, const struct hit *h) {
     uint64_t off = (uintptr_t)sga->sga_segs[0].sgaseg_buf - h->start; /* wraps below start */
     uint64_t size = __atomic_load_n(&h->block->size, __ATOMIC_RELAXED);
     return off <= size && sga->sga_segs[0].sgaseg_len <= size - off;
@@ -234,8 +241,8 @@ int arena_hold(const demi_sgarray_t *sga, struct arena_block **out) {
     do {
         if ((s & mask) != want)
             return EINVAL;
-    } while (!__atomic_compare_exchange_n(&h.block->state, &s, s + 1, true, __ATOMIC_ACQ_REL,
-                                          __ATOMIC_ACQUIRE));
+    } while (!__atomic_compare_exchange_n(&h.block->state, &s, s + ARENA_REF, true,
+                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
     *out = h.block;
     return 0;
 }
@@ -251,7 +258,7 @@ int arena_sgafree(struct arena_cache *cache, const demi_sgarray_t *sga) {
             return EINVAL;
     } while (!__atomic_compare_exchange_n(&h.block->state, &s, s & ~ARENA_APP, true,
                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
-    if (!(s & ARENA_REFS))
+    if (__builtin_expect(!(s & ARENA_REFS), 1))
         release(cache, h.block);
     return 0;
 }

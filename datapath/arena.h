@@ -43,7 +43,7 @@
 #define ARENA_MAX_BLOCK (UINT32_C(1) << 30)
 #define ARENA_CLASSES 48
 #define ARENA_MAX_DEVICES 16
-#define ARENA_CACHE_BLOCKS 64 /* blocks of one class in a cache at most */
+#define ARENA_CACHE_BLOCKS 63 /* blocks of one class in a cache at most */
 
 /* ---- Process ------------------------------------------------------------------------ */
 
@@ -68,13 +68,12 @@ int arena_shutdown(void);
 
 /* Free blocks in front of the process-wide pool. The fields are private. */
 struct arena_cache {
-    struct arena_cache *next, *prev;
-    uint64_t held; /* blocks in it; written by its engine, read by the census */
     struct arena_cache_class {
-        uint32_t n;
+        uint32_t n; /* written by its engine, read by the census: atomic */
         uint32_t cap;
-        struct arena_block *blocks[ARENA_CACHE_BLOCKS];
+        struct arena_block *blocks[ARENA_CACHE_BLOCKS]; /* the warmest last */
     } classes[ARENA_CLASSES];
+    struct arena_cache *next, *prev;
 };
 
 void arena_cache_init(struct arena_cache *cache);

@@ -32,22 +32,24 @@
 #define ARENA_LARGE ARENA_CLASSES /* "class" of a block with a chunk of its own */
 
 /*
- * State of a block: incarnation (32 bits) | application holds it (1) | tag (6) |
- * references of the data plane (25).
+ * State of a block: incarnation (32 bits) | application holds it (1) | references of the
+ * data plane (25) | tag (6).
  */
 #define ARENA_INC_SHIFT 32
 #define ARENA_APP (UINT64_C(1) << 31)
-#define ARENA_TAG_SHIFT 25
-#define ARENA_TAG_ONE (UINT64_C(1) << ARENA_TAG_SHIFT)
-#define ARENA_TAG_MASK (UINT64_C(63) << ARENA_TAG_SHIFT)
-#define ARENA_REFS (ARENA_TAG_ONE - 1)
+#define ARENA_REF UINT64_C(64)
+#define ARENA_REFS (ARENA_APP - ARENA_REF)
+#define ARENA_TAG UINT64_C(63)
 
 struct arena_block {
     uint64_t state; /* atomic */
-    uint32_t next;  /* in the slab's free list: index + 1, 0 at the end */
-    uint32_t size;  /* bytes that were asked for (atomic) */
+    uintptr_t addr; /* these stay as they are while the slab exists */
+    uint32_t block_size;
+    uint32_t class;
+    uint32_t size; /* bytes that were asked for (atomic) */
+    uint32_t next; /* in the slab's free list: index + 1, 0 at the end */
 };
-_Static_assert(sizeof(struct arena_block) == 16, "four blocks' metadata in a cache line");
+_Static_assert(sizeof(struct arena_block) == 32, "two blocks' metadata in a cache line");
 
 /* What a look-up needs to know of a span; all fields atomic. */
 struct arena_span {
@@ -87,10 +89,11 @@ struct arena_chunk {
 };
 
 /* The metadata region: aligned to its size; guard, arena_chunk, blocks, guard. */
-#define ARENA_META (UINT32_C(1) << 20)
+#define ARENA_META (UINT32_C(2) << 20)
 #define ARENA_META_GUARD 4096
 #define ARENA_META_BLOCKS 16384
-#define ARENA_META_END (ARENA_META_BLOCKS + ARENA_SPANS * ARENA_SPAN_BLOCKS * 16)
+#define ARENA_META_END                                                                             \
+    (ARENA_META_BLOCKS + ARENA_SPANS * ARENA_SPAN_BLOCKS * sizeof(struct arena_block))
 _Static_assert(ARENA_META_GUARD + sizeof(struct arena_chunk) <= ARENA_META_BLOCKS,
                "a chunk's metadata fits in front of its blocks");
 _Static_assert(ARENA_META_END < ARENA_META, "the rest is the upper guard");
@@ -107,17 +110,6 @@ static inline struct arena_block *arena_chunk_blocks(const struct arena_chunk *c
 static inline uint32_t arena_block_index(const struct arena_block *b) {
     return (uint32_t)((((uintptr_t)b & (ARENA_META - 1)) - ARENA_META_BLOCKS) /
                       sizeof(struct arena_block));
-}
-
-/* Only for a block that somebody holds: its span cannot change. */
-static inline const struct arena_span *arena_block_span(const struct arena_block *b) {
-    return &arena_block_chunk(b)->spans[arena_block_index(b) / ARENA_SPAN_BLOCKS];
-}
-
-static inline uintptr_t arena_block_addr(const struct arena_block *b) {
-    const struct arena_span *sp = arena_block_span(b);
-    return (uintptr_t)sp->base +
-           (uint64_t)(arena_block_index(b) % ARENA_SPAN_BLOCKS) * sp->block_size;
 }
 
 /* ---- Size classes: multiples of 64 to 512, then four steps to each power of two -------- */

@@ -197,6 +197,16 @@ static void slab_retire(struct arena_slab *s) {
 
 /* ---- Taking and putting back ---------------------------------------------------------------- */
 
+/* Makes b block number i of a slab. Stale look-ups may be reading its state. */
+static void block_stamp(struct arena_block *b, const struct arena_span *sp, uint32_t i) {
+    b->addr = (uintptr_t)sp->base + (uintptr_t)i * sp->block_size;
+    b->block_size = sp->block_size;
+    b->class = sp->class;
+    /* The tag goes on from where a former slab's block left off: any will do. */
+    uint64_t tag = __atomic_load_n(&b->state, __ATOMIC_RELAXED) & ARENA_TAG;
+    __atomic_store_n(&b->state, (uint64_t)sp->inc << ARENA_INC_SHIFT | tag, __ATOMIC_RELEASE);
+}
+
 static struct arena_block *slab_take(struct arena_slab *s) {
     struct arena_block *blocks =
         arena_chunk_blocks(s->chunk) + (size_t)s->first * ARENA_SPAN_BLOCKS;
@@ -205,11 +215,9 @@ static struct arena_block *slab_take(struct arena_slab *s) {
         b = &blocks[s->free - 1];
         s->free = b->next;
     } else {
-        b = &blocks[s->fresh++];
-        /* The tag goes on from where a former slab's block left off: any will do. */
-        uint64_t tag = __atomic_load_n(&b->state, __ATOMIC_RELAXED) & ARENA_TAG_MASK;
-        uint64_t inc = s->chunk->spans[s->first].inc;
-        __atomic_store_n(&b->state, inc << ARENA_INC_SHIFT | tag, __ATOMIC_RELEASE);
+        uint32_t i = s->fresh++;
+        b = &blocks[i];
+        block_stamp(b, &s->chunk->spans[s->first], i);
     }
     if (++s->used == s->blocks)
         slab_unlist(s);
@@ -296,9 +304,7 @@ static struct arena_block *take_large_locked(size_t size) {
     /* Any 2 MiB of it: every span leads to the one block. */
     spans_publish(c, 0, ARENA_SPANS, (uintptr_t)c->base, ARENA_LARGE, (uint32_t)c->len, 1);
     struct arena_block *b = arena_chunk_blocks(c);
-    uint64_t tag = __atomic_load_n(&b->state, __ATOMIC_RELAXED) & ARENA_TAG_MASK;
-    __atomic_store_n(&b->state, (uint64_t)c->spans[0].inc << ARENA_INC_SHIFT | tag,
-                     __ATOMIC_RELEASE);
+    block_stamp(b, &c->spans[0], 0);
     return b;
 }
 
@@ -329,7 +335,8 @@ void arena_pool_put_large(struct arena_block *b) {
         arena_trim(keep);
 }
 
-/* ---- Giving back --------------------------------------------------------------------------------
+/* ---- Giving back
+ * --------------------------------------------------------------------------------
  */
 
 static void retire_empty_slabs(void) {
@@ -434,7 +441,8 @@ void arena_census(struct arena_census *out) {
     memset(out, 0, sizeof(*out));
     pthread_mutex_lock(&arena_pool_lock);
     for (struct arena_cache *cache = pool.caches; cache; cache = cache->next)
-        out->cached += __atomic_load_n(&cache->held, __ATOMIC_RELAXED);
+        for (uint32_t i = 0; i < ARENA_CLASSES; i++)
+            out->cached += __atomic_load_n(&cache->classes[i].n, __ATOMIC_RELAXED);
     out->blocks = pool.out > out->cached ? pool.out - out->cached : 0;
     out->chunks = pool.chunk_count;
     out->bytes = pool.bytes;

@@ -1,7 +1,11 @@
 package ctest_test
 
 import (
+	"os/exec"
+	"strconv"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"catmint/datapath/ctest"
 )
@@ -27,4 +31,22 @@ func TestArenaRegistration(t *testing.T) {
 func TestArenaUnderThreads(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, arenaProgram("arena_thread_test.c"), ctest.Address, ctest.Thread)
+}
+
+// BenchmarkArena is what the memory of a message costs; arena_bench.c says what each is.
+func BenchmarkArena(b *testing.B) {
+	bin := ctest.Build(b, arenaProgram("arena_bench.c"), "-O2")
+	for _, kind := range []string{"cached", "pool", "push", "receive"} {
+		b.Run(kind, func(b *testing.B) {
+			out, err := exec.Command(bin, kind, strconv.Itoa(b.N)).CombinedOutput()
+			require.NoError(b, err, "%s", out)
+		})
+	}
+}
+
+func TestTheAnalyzerFindsNothingInTheArenas(t *testing.T) {
+	t.Parallel()
+	for _, source := range arena {
+		ctest.Analyze(t, source)
+	}
 }

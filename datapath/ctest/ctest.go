@@ -95,6 +95,22 @@ func Build(t testing.TB, p Program, flags ...string) string {
 	return bin
 }
 
+// Analyze runs gcc's static analyzer over one source; a finding fails the test.
+func Analyze(t testing.TB, source string, includes ...string) {
+	t.Helper()
+	root := Root(t)
+	args := append([]string{"-O2", "-fanalyzer", "-D_GNU_SOURCE=1", "-c", "-o", os.DevNull}, Warnings...)
+	for _, dir := range append([]string{".", "include", "datapath"}, includes...) {
+		touch(t, filepath.Join(root, dir))
+		args = append(args, "-I"+filepath.Join(root, dir))
+	}
+	touch(t, filepath.Dir(filepath.Join(root, source)))
+	args = append(args, filepath.Join(root, source))
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil { //nolint:gosec // the test's own command
+		t.Fatalf("%s: %v\n%s", source, err, out)
+	}
+}
+
 func compiler() string {
 	if cc := os.Getenv("CC"); cc != "" {
 		return cc
