@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// The limits and defaults that people know from rping.
+const (
+	defaultPort = 7174
+	defaultSize = 64
+	maxSize     = 1 << 30 // the largest message of the API, in bytes
+)
+
+// options is the command line, checked.
+type options struct {
+	server     bool
+	client     bool
+	address    string // server: where to listen, empty for every address; client: the peer
+	bind       string // client: the local address to connect from, empty for any
+	port       uint16
+	count      int // pings to send; 0 is for ever
+	size       int // bytes of a message
+	verbose    bool
+	validate   bool
+	debug      bool
+	persistent bool
+	timeout    time.Duration // of one ping
+}
+
+// errHelp says that help was asked for and printed.
+var errHelp = errors.New("help was printed")
+
+// usageError is a command line that cannot be carried out.
+type usageError struct{ msg string }
+
+func (e *usageError) Error() string { return e.msg }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+const helpText = `rping-demi checks an RDMA link: it connects through the Demikernel API over a
+reliable-connected queue pair, bounces messages and says whether each came back intact.
+
+On one machine, start a server; on the other, ping it:
+
+  rping-demi --server
+  rping-demi --client --address 192.0.2.1
+
+Ten validated pings of 4 KiB, each shown, to a server on another port:
+
+  rping-demi --server --port 9999 --persistent
+  rping-demi -c -a 192.0.2.1 -p 9999 -C 10 -S 4096 -v -V
+
+The address is one of a network device that has an RDMA device; "rdma link" lists them,
+and without RDMA hardware "rdma link add rxe0 type rxe netdev eth0" makes one. The
+loopback address cannot be used: RDMA does not run over lo.
+
+Options:
+`
+
+const helpTail = `
+Exit status: 0 when every ping came back intact, 22 for a wrong command line, 19 when
+there is no RDMA device, 254 when a host name does not resolve, 255 for anything else.
+
+Environment: DEMI_LOG=debug logs what the library does; DEMI_CONNECT_TIMEOUT_MS bounds
+the connect.
+`
+
+// parseOptions reads the command line; help goes to out.
+func parseOptions(args []string, out io.Writer) (options, error) {
+	var o options
+	var port int
+	fs := pflag.NewFlagSet("rping-demi", pflag.ContinueOnError)
+	fs.SortFlags = false
+	fs.SetOutput(io.Discard)
+	fs.BoolVarP(&o.server, "server", "s", false, "wait for a client and echo its pings")
+	fs.BoolVarP(&o.client, "client", "c", false, "connect to a server and ping it")
+	fs.StringVarP(&o.address, "address", "a", "", "`address` to listen on (server) or to connect to (client)")
+	fs.StringVarP(&o.bind, "bind", "I", "", "client: local `address` to connect from")
+	fs.IntVarP(&port, "port", "p", defaultPort, "`port`, 1 to 65535")
+	fs.IntVarP(&o.count, "count", "C", 0, "client: stop after this `number` of pings; 0 goes on until interrupted")
+	fs.IntVarP(&o.size, "size", "S", defaultSize, "client: `bytes` in a message")
+	fs.BoolVarP(&o.verbose, "verbose", "v", false, "print each ping's data")
+	fs.BoolVarP(&o.validate, "validate", "V", false, "client: compare what comes back with what was sent")
+	fs.BoolVarP(&o.debug, "debug", "d", false, "log what the library does on standard error")
+	fs.BoolVarP(&o.persistent, "persistent", "P", false, "server: serve any number of clients, until interrupted")
+	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "client: give a ping up after this `duration`")
+	help := fs.BoolP("help", "h", false, "print this help")
+
+	if err := fs.Parse(args); err != nil {
+		return o, usagef("%v", err)
+	}
+	if *help {
+		fmt.Fprint(out, helpText, fs.FlagUsages(), helpTail)
+		return o, errHelp
+	}
+	if fs.NArg() > 0 {
+		return o, usagef("%q is not an option; an address goes after -a", fs.Arg(0))
+	}
+	o.port = uint16(max(0, min(port, math.MaxUint16)))
+	return o, o.check(port)
+}
+
+func (o *options) check(port int) error {
+	switch {
+	case o.server == o.client:
+		return usagef("say either -s (server) or -c (client)")
+	case o.client && strings.TrimSpace(o.address) == "":
+		return usagef("a client needs the server's address: -a ADDRESS")
+	case o.client && o.persistent:
+		return usagef("-P is for a server")
+	case o.server && o.bind != "":
+		return usagef("-I is for a client; a server takes its address with -a")
+	case port < 1 || port > math.MaxUint16:
+		return usagef("port %d is not in 1 to %d", port, math.MaxUint16)
+	case o.size < 1 || o.size > maxSize:
+		return usagef("size %d is not in 1 to %d bytes", o.size, maxSize)
+	case o.count < 0:
+		return usagef("count %d is negative; 0 means until interrupted", o.count)
+	case o.timeout <= 0:
+		return usagef("timeout %v is not positive", o.timeout)
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestOptionsReadRpingsFlagsWithRpingsMeaning(t *testing.T) {
+	o, err := parseOptions([]string{"-c", "-a", "192.0.2.1", "-p", "9", "-C", "10", "-S", "100", "-vVd"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, options{
+		client: true, address: "192.0.2.1", port: 9, count: 10, size: 100,
+		verbose: true, validate: true, debug: true, timeout: 10 * time.Second,
+	}, o)
+
+	o, err = parseOptions([]string{"-sPa", "::"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, options{
+		server: true, persistent: true, address: "::", port: 7174, size: 64, timeout: 10 * time.Second,
+	}, o)
+}
+
+func TestOptionsHaveLongNames(t *testing.T) {
+	o, err := parseOptions([]string{
+		"--client", "--address=h", "--port=1", "--count=2", "--size=3",
+		"--verbose", "--validate", "--debug", "--bind=b", "--timeout=1s",
+	}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, options{
+		client: true, address: "h", bind: "b", port: 1, count: 2, size: 3,
+		verbose: true, validate: true, debug: true, timeout: time.Second,
+	}, o)
+}
+
+func TestAWrongCommandLineSaysWhatIsWrong(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"neither side", nil, "either -s"},
+		{"both sides", []string{"-s", "-c"}, "either -s"},
+		{"no address", []string{"-c"}, "-a ADDRESS"},
+		{"blank address", []string{"-c", "-a", " "}, "-a ADDRESS"},
+		{"unknown flag", []string{"-s", "-Z"}, "'Z'"},
+		{"unknown long flag", []string{"--sever"}, "--sever"},
+		{"port zero", []string{"-s", "-p", "0"}, "port 0"},
+		{"port too large", []string{"-s", "-p", "65536"}, "port 65536"},
+		{"port not a number", []string{"-s", "-p", "http"}, "http"},
+		{"size zero", []string{"-c", "-a", "h", "-S", "0"}, "size 0"},
+		{"size too large", []string{"-c", "-a", "h", "-S", "1073741825"}, "size 1073741825"},
+		{"negative count", []string{"-c", "-a", "h", "-C", "-1"}, "count -1"},
+		{"persistent client", []string{"-c", "-a", "h", "-P"}, "-P is for a server"},
+		{"bound server", []string{"-s", "-I", "h"}, "-I is for a client"},
+		{"stray word", []string{"-s", "192.0.2.1"}, `"192.0.2.1"`},
+		{"zero time-out", []string{"-c", "-a", "h", "--timeout", "0s"}, "timeout 0s"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := parseOptions(tc.args, nil)
+			var usage *usageError
+			require.ErrorAs(t, err, &usage)
+			assert.Contains(t, err.Error(), tc.want)
+		})
+	}
+}
+
+func TestHelpShowsHowToStartBothSides(t *testing.T) {
+	var out bytes.Buffer
+	_, err := parseOptions([]string{"--help"}, &out)
+	require.ErrorIs(t, err, errHelp)
+	for _, want := range []string{"rping-demi --server", "rping-demi --client --address", "-S, --size", "rdma link add", "Exit status"} {
+		assert.Contains(t, out.String(), want)
+	}
+}
+
+func FuzzOptionsNeverPanic(f *testing.F) {
+	f.Add("-c", "-a", "h")
+	f.Add("-s", "-p", "70000")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		o, err := parseOptions([]string{a, b, c}, &bytes.Buffer{})
+		if err == nil {
+			assert.NotEqual(t, o.server, o.client)
+			assert.Positive(t, o.size)
+			assert.NotZero(t, o.port)
+		}
+	})
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// link is a connection that keeps message boundaries.
+type link interface {
+	// Push sends one message; it returns when p may be used again.
+	Push(ctx context.Context, p []byte) error
+	// Pop receives one message, valid until the next Pop; io.EOF when the peer closed.
+	Pop(ctx context.Context) ([]byte, error)
+}
+
+// pinger is the client's half of the exchange: each ping is one message that the server
+// sends back as it came.
+type pinger struct {
+	link    link
+	opts    options
+	out     io.Writer
+	now     func() time.Time
+	summary *summary
+}
+
+// run sends the pings that the options ask for. It returns nil when all of them came back
+// intact, or when stop ended a run without end between two pings; the summary is valid
+// either way.
+func (p *pinger) run(stop context.Context) error {
+	p.summary = newSummary(p.opts.size)
+	want := make([]byte, p.opts.size)
+	start := p.now()
+	defer func() { p.summary.elapsed = p.now().Sub(start) }()
+
+	for seq := 0; p.opts.count == 0 || seq < p.opts.count; seq++ {
+		if stop.Err() != nil {
+			return p.interrupted(seq)
+		}
+		fillPayload(want, seq)
+		if err := p.one(stop, want); err != nil {
+			if stop.Err() != nil && errors.Is(err, context.Canceled) {
+				p.summary.sent-- // it was cut off, not lost
+				return p.interrupted(seq)
+			}
+			return fmt.Errorf("ping %d: %w", seq, err)
+		}
+	}
+	return nil
+}
+
+// errInterrupted is a counted run that the user ended early.
+var errInterrupted = errors.New("interrupted")
+
+func (p *pinger) interrupted(seq int) error {
+	if p.opts.count == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w after %d of %d pings", errInterrupted, seq, p.opts.count)
+}
+
+func (p *pinger) one(stop context.Context, want []byte) error {
+	ctx, cancel := context.WithTimeout(stop, p.opts.timeout)
+	defer cancel()
+	p.summary.sent++
+	begin := p.now()
+	if err := p.link.Push(ctx, want); err != nil {
+		return p.lost("push", err)
+	}
+	got, err := p.link.Pop(ctx)
+	if err != nil {
+		return p.lost("pop", err)
+	}
+	rtt := p.now().Sub(begin)
+	if p.opts.verbose {
+		fmt.Fprintf(p.out, "ping data: %s\n", shown(got))
+	}
+	if p.opts.validate {
+		if err := comparePayload(want, got); err != nil {
+			return err
+		}
+	} else if len(got) != len(want) {
+		return comparePayload(want, got)
+	}
+	p.summary.add(rtt)
+	return nil
+}
+
+func (p *pinger) lost(op string, err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer within %v", p.opts.timeout)
+	case errors.Is(err, io.EOF):
+		return errors.New("the server closed the connection")
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+// echo sends back every message until the client closes, and counts them.
+func echo(ctx context.Context, l link, verbose bool, out io.Writer) (int, error) {
+	for n := 0; ; n++ {
+		p, err := l.Pop(ctx)
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, fmt.Errorf("pop: %w", err)
+		}
+		if verbose {
+			fmt.Fprintf(out, "server ping data: %s\n", shown(p))
+		}
+		if err := l.Push(ctx, p); err != nil {
+			return n, fmt.Errorf("push: %w", err)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestSummaryCountsAndRanks(t *testing.T) {
+	s := newSummary(64)
+	for i := 1; i <= 100; i++ {
+		s.sent++
+		s.add(time.Duration(i) * time.Microsecond)
+	}
+	s.sent++ // one lost
+	s.elapsed = time.Second
+	var out bytes.Buffer
+	s.print(&out)
+	assert.Equal(t, `101 pings of 64 bytes: 100 intact, 1 lost
+round trip: min 1.0 us, median 50.0 us, p99 99.0 us, max 100.0 us
+rate: 100 pings/s
+`, out.String())
+}
+
+func TestSummaryOfNothingShowsNoTimes(t *testing.T) {
+	s := newSummary(1)
+	s.sent = 1
+	var out bytes.Buffer
+	s.print(&out)
+	assert.Equal(t, "1 ping of 1 bytes: 0 intact, 1 lost\n", out.String())
+}
+
+func TestSummaryOfALongRunKeepsBoundedEvenSamples(t *testing.T) {
+	s := newSummary(64)
+	const n = 5*maxSamples + 3
+	for i := range n {
+		s.add(time.Duration(i + 1))
+	}
+	assert.LessOrEqual(t, len(s.samples), maxSamples)
+	assert.Equal(t, n, s.intact)
+	for i, d := range s.samples {
+		if d != time.Duration(i*s.stride+1) {
+			t.Fatalf("sample %d is %d, want round trip %d", i, d, i*s.stride+1)
+		}
+	}
+	assert.Equal(t, time.Duration(1), s.min)
+	assert.Equal(t, time.Duration(n), s.max)
+}
+
+func TestDurationsArePrintedInTheFieldsUnits(t *testing.T) {
+	assert.Equal(t, "1.5 us", micros(1500*time.Nanosecond))
+	assert.Equal(t, "9999.0 us", micros(9999*time.Microsecond))
+	assert.Equal(t, "20.0 ms", micros(20*time.Millisecond))
+}
