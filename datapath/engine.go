@@ -1,7 +1,7 @@
 package datapath
 
 /*
-#cgo CFLAGS: -std=gnu11 -Wall -Wextra
+#cgo CFLAGS: -std=c11 -D_GNU_SOURCE=1 -Wall -Wextra
 #include "datapath.h"
 #cgo noescape dp_engine_arm
 #cgo noescape dp_engine_poll

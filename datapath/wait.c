@@ -13,7 +13,6 @@
  * that stops waiting while others sleep without a leader wakes one of them, which takes
  * over; when no thread is left the housekeeper is told.
  */
-#define _GNU_SOURCE /* ppoll */
 #include "internal.h"
 
 #include <poll.h>
