@@ -1,0 +1,57 @@
+/*
+ * demi_init, and the handler that delivers what was pushed when a program ends.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../../include/demi/libos.h"
+#include "../../datapath/process.h"
+#include "_cgo_export.h"
+
+/*
+ * Programs that simply return from main expect what TCP would do: the peer still gets every
+ * byte. A forked child shares its parent's queue pairs and must leave them alone.
+ */
+static void deliver_at_exit(void) {
+    if (dp_process_ready())
+        catmint_go_exit();
+}
+
+static void install_exit_handler(void) {
+    if (atexit(deliver_at_exit) != 0)
+        (void)fputs("catmint: no room for an exit handler: close sockets before the program ends, "
+                    "or what was pushed last may be lost\n",
+                    stderr);
+}
+
+/* The program's, kept for measurements to report to; nothing requires it. */
+static _Atomic(demi_callback_t) callback;
+
+int demi_init(const struct demi_args *args) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    void *engine = NULL;
+    int rc;
+
+    if (dp_process_forked()) {
+        (void)fputs("catmint: demi_init: this process was forked after the library was loaded, "
+                    "which leaves it unusable here; fork first, or exec\n",
+                    stderr);
+        return ENOSYS;
+    }
+    if (dp_process_bound())
+        return EEXIST;
+    rc = catmint_go_init(&engine);
+    if (rc != 0)
+        return rc;
+    rc = dp_process_bind(engine);
+    if (rc != 0)
+        return rc;
+    if (args != NULL)
+        atomic_store(&callback, args->callback);
+    (void)pthread_once(&once, install_exit_handler);
+    return 0;
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"catmint/cmd/libdemikernel/guard"
+	"catmint/datapath"
+	"catmint/libos"
+)
+
+// deliverGrace is the time beyond the linger time that the end of a program may take. It is
+// spent only when something is stuck, such as an engine's lock held by the very thread whose
+// signal handler called exit.
+const deliverGrace = 2 * time.Second
+
+// programState is what the one C program has in this library.
+type programState struct {
+	guard guard.Guard
+
+	mu      sync.RWMutex
+	process *libos.Process
+	linger  time.Duration // the longest of any socket so far
+}
+
+// program serves the C program that has loaded this library.
+var program = programState{guard: guard.Guard{Report: os.Stderr}}
+
+// newEngine makes an engine for a thread, and the process with the first one, configured by
+// getenv. What is wrong is said on stderr, too: an errno alone cannot name a variable.
+func (p *programState) newEngine(getenv func(string) string) (*libos.Engine, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e, err := p.tryEngine(getenv)
+	if err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			if !strings.HasPrefix(line, "catmint: ") {
+				line = "catmint: demi_init: " + line
+			}
+			fmt.Fprintln(os.Stderr, line)
+		}
+	}
+	return e, err
+}
+
+func (p *programState) tryEngine(getenv func(string) string) (*libos.Engine, error) {
+	if p.process == nil {
+		cfg, err := libos.ConfigFromEnv(getenv)
+		if err != nil {
+			return nil, err
+		}
+		fabric, err := newFabric(getenv)
+		if err != nil {
+			return nil, err
+		}
+		process, err := libos.New(cfg, fabric)
+		if err != nil {
+			return nil, err
+		}
+		e, err := process.NewEngine()
+		if err != nil {
+			return nil, err // the next call may have a better environment
+		}
+		p.process, p.linger = process, cfg.Linger
+		return e, nil
+	}
+	return p.process.NewEngine()
+}
+
+func (p *programState) current() (*libos.Process, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.process == nil {
+		return nil, syscall.ENOSYS
+	}
+	return p.process, nil
+}
+
+func (p *programState) engine(dp *datapath.Engine) (*libos.Engine, error) {
+	process, err := p.current()
+	if err != nil {
+		return nil, err
+	}
+	e := process.EngineOf(dp)
+	if e == nil {
+		return nil, syscall.ENOSYS
+	}
+	return e, nil
+}
+
+func (p *programState) socket(qd int32) (*libos.Socket, error) {
+	process, err := p.current()
+	if err != nil {
+		return nil, err
+	}
+	return process.Socket(qd)
+}
+
+// noteLinger remembers the longest linger time, by which deliver is bounded.
+func (p *programState) noteLinger(s *libos.Socket) {
+	v, err := s.GetOption(unix.SOL_SOCKET, unix.SO_LINGER)
+	if err != nil || len(v) != 8 || binary.NativeEndian.Uint32(v) == 0 {
+		return
+	}
+	d := time.Duration(binary.NativeEndian.Uint32(v[4:])) * time.Second
+	p.mu.Lock()
+	p.linger = max(p.linger, d)
+	p.mu.Unlock()
+}
+
+// deliver closes every open socket at the end of the program, for the linger time at most,
+// and does not return later than a little after it whatever is stuck.
+func (p *programState) deliver() {
+	process, err := p.current()
+	if err != nil {
+		return
+	}
+	p.mu.RLock()
+	limit := p.linger + deliverGrace
+	p.mu.RUnlock()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		process.CloseAll(ctx)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
