@@ -3,8 +3,8 @@
 
 #include "sim_internal.h"
 
-static inline uint32_t total_length(const struct ibv_sge *sge, int n) {
-    uint32_t len = 0;
+static inline uint64_t total_length(const struct ibv_sge *sge, int n) {
+    uint64_t len = 0;
 
     for (int i = 0; i < n; i++)
         len += sge[i].length;
@@ -16,15 +16,22 @@ static bool supported(enum ibv_wr_opcode op) {
            op == IBV_WR_RDMA_WRITE_WITH_IMM || op == IBV_WR_RDMA_READ;
 }
 
-static int check_send(const struct sim_qp *qp, const struct ibv_send_wr *wr, uint32_t len) {
-    if (!supported(wr->opcode))
+static inline int check_send(const struct sim_qp *qp, const struct ibv_send_wr *wr,
+                             uint32_t *len_out) {
+    uint64_t len;
+
+    if (SIM_UNLIKELY(!supported(wr->opcode)))
         return EOPNOTSUPP;
     if (wr->num_sge < 0 || (uint32_t)wr->num_sge > qp->init.cap.max_send_sge)
+        return EINVAL;
+    len = total_length(wr->sg_list, wr->num_sge);
+    if (len > UINT32_MAX)
         return EINVAL;
     if (wr->send_flags & IBV_SEND_INLINE) {
         if (wr->opcode == IBV_WR_RDMA_READ || len > qp->init.cap.max_inline_data)
             return EINVAL;
     }
+    *len_out = (uint32_t)len;
     if (qp->sq.head - qp->sq.tail >= qp->sq.mask)
         return ENOMEM;
     return 0;
@@ -68,9 +75,9 @@ int sim_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_w
     if (qp->ibv.state != IBV_QPS_RTS && qp->ibv.state != IBV_QPS_ERR && !err)
         err = EINVAL;
     for (; wr && !err; wr = wr->next) {
-        uint32_t len = total_length(wr->sg_list, wr->num_sge);
+        uint32_t len;
 
-        err = check_send(qp, wr, len);
+        err = check_send(qp, wr, &len);
         if (err)
             break;
         put_send(qp, wr, len);
@@ -84,8 +91,9 @@ int sim_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_w
     return err;
 }
 
-static int check_recv(const struct sim_qp *qp, const struct ibv_recv_wr *wr) {
-    if (wr->num_sge < 0 || (uint32_t)wr->num_sge > qp->init.cap.max_recv_sge)
+static inline int check_recv(const struct sim_qp *qp, const struct ibv_recv_wr *wr) {
+    if (wr->num_sge < 0 || (uint32_t)wr->num_sge > qp->init.cap.max_recv_sge ||
+        total_length(wr->sg_list, wr->num_sge) > UINT32_MAX)
         return EINVAL;
     if (qp->rq.head - qp->rq.tail >= qp->rq.mask)
         return ENOMEM;
@@ -97,7 +105,7 @@ static void put_recv(struct sim_qp *qp, const struct ibv_recv_wr *wr) {
 
     e->wr_id = wr->wr_id;
     e->num_sge = (uint32_t)wr->num_sge;
-    e->length = total_length(wr->sg_list, wr->num_sge);
+    e->length = (uint32_t)total_length(wr->sg_list, wr->num_sge);
     for (int i = 0; i < wr->num_sge; i++)
         e->sge[i] = wr->sg_list[i];
     qp->rq.head++;

@@ -131,12 +131,13 @@ static void forget_completions(struct sim_qp *qp) {
         sim_cq_forget(qp->rcq, qp, purge);
 }
 
-/* Whoever had qp for a peer now has one that does not answer. */
-static void orphan_peers(const struct sim_qp *qp) {
+/* Whoever has qp for a peer now has one that does not answer, or none. */
+static void orphan_peers(const struct sim_qp *qp, bool gone) {
     for (struct sim_qp *other = qp->f->qps; other; other = other->next) {
         if (other->peer != qp || other == qp)
             continue;
-        other->peer = NULL;
+        if (gone)
+            other->peer = NULL;
         if (other->stall != SIM_STALL_NONE)
             sim_wire_kick(other);
     }
@@ -153,7 +154,7 @@ int sim_qp_destroy(struct ibv_qp *ibqp) {
         f->qps = qp->next;
     if (qp->next)
         qp->next->prev = qp->prev;
-    orphan_peers(qp);
+    orphan_peers(qp, true);
     sim_wire_unstall(qp);
     sim_wire_deactivate(qp);
     forget_completions(qp);
@@ -248,7 +249,7 @@ static void reset(struct sim_qp *qp) {
     memset(&qp->attr, 0, sizeof(qp->attr));
     qp->peer = NULL;
     qp->ibv.state = IBV_QPS_RESET;
-    orphan_peers(qp);
+    orphan_peers(qp, false);
 }
 
 static struct sim_qp *find_qp(struct sim_fabric *f, uint32_t qpn) {

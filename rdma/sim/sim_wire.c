@@ -452,7 +452,7 @@ void sim_wire_drain(struct sim_fabric *f) {
         while (f->num_active)
             step(f->active[f->num_active - 1]);
         for (struct sim_qp *qp = f->qps; qp; qp = qp->next) {
-            while (qp->retrying && qp->stall == SIM_STALL_RNR && qp->peer->fault_rnr) {
+            while (qp->stall == SIM_STALL_RNR && qp->peer->rq.exec != qp->peer->rq.head) {
                 retry(qp);
                 again = true;
             }

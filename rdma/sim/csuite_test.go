@@ -1,0 +1,65 @@
+package sim_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The data half is C that needs no Go: its suites are C programs, built here with the
+// sanitizers that find what Go's race detector cannot see.
+func TestDataVerbsInC(t *testing.T) {
+	for _, suite := range []struct{ source, sanitizers string }{
+		{"verbs_test.c", "address,undefined"},
+		{"stress_test.c", "address,undefined"},
+		{"threads_test.c", "thread"},
+		{"threads_test.c", "address,undefined"},
+	} {
+		t.Run(suite.source+" "+suite.sanitizers, func(t *testing.T) {
+			t.Parallel()
+			program := buildC(t, suite.source, suite.sanitizers)
+			list, err := exec.Command(program, "-list").Output()
+			require.NoError(t, err)
+			names := strings.Fields(string(list))
+			require.NotEmpty(t, names)
+			for _, name := range names {
+				t.Run(name, func(t *testing.T) {
+					out, err := exec.Command(program, name).CombinedOutput()
+					require.NoError(t, err, "%s", out)
+				})
+			}
+		})
+	}
+}
+
+// buildC compiles a program of testdata with the sim's C files.
+func buildC(t *testing.T, source, sanitizers string) string {
+	t.Helper()
+	files, err := filepath.Glob("sim_*.c")
+	require.NoError(t, err)
+	files = append(files, "testdata/test.c", filepath.Join("testdata", source))
+	headers, err := filepath.Glob("*.h")
+	require.NoError(t, err)
+	for _, f := range append(append([]string{"testdata/test.h", "../slowops.h"}, headers...), files...) {
+		// go test's cache remembers what a test reads, not what a compiler reads for it.
+		_, err := os.ReadFile(f)
+		require.NoError(t, err)
+	}
+	cc := os.Getenv("CC")
+	if cc == "" {
+		cc = "cc"
+	}
+	program := filepath.Join(t.TempDir(), "suite")
+	args := []string{
+		"-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror",
+		"-fsanitize=" + sanitizers, "-fno-sanitize-recover=all", "-o", program,
+	}
+	args = append(append(args, files...), "-lpthread")
+	out, err := exec.Command(cc, args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return program
+}
