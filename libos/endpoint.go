@@ -1,6 +1,7 @@
 package libos
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"syscall"
@@ -65,7 +66,7 @@ func (d *dataEndpoint) create(id rdma.ID) error {
 	// CQ that was found: try again with another one.
 	for try := 0; ; try++ {
 		err = d.createOn(id, dev, caps)
-		if errno(err) != syscall.EAGAIN || try == 2 {
+		if !errors.Is(err, errNoRoom) || try == 2 {
 			break
 		}
 	}
@@ -76,6 +77,9 @@ func (d *dataEndpoint) create(id rdma.ID) error {
 	d.dev = dev
 	return nil
 }
+
+// errNoRoom: the room that was found in a completion queue is gone again.
+var errNoRoom = fmt.Errorf("completion queue is full: %w", syscall.EAGAIN)
 
 func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error {
 	cfg := d.e.cfg
@@ -109,6 +113,9 @@ func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error
 		d.e.cookies.Delete(d.cookie)
 		if cerr := qp.Close(); cerr != nil {
 			d.e.log.Error("destroy queue pair", "err", cerr)
+		}
+		if errors.Is(err, syscall.EAGAIN) {
+			return errNoRoom
 		}
 		return fmt.Errorf("post receives: %w", err)
 	}
