@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestPayloadIsRpings(t *testing.T) {
@@ -32,9 +33,9 @@ func TestPayloadIsShownUpToItsNUL(t *testing.T) {
 }
 
 func TestComparisonNamesTheFirstDifference(t *testing.T) {
-	assert.NoError(t, comparePayload([]byte("abc"), []byte("abc")))
-	assert.EqualError(t, comparePayload([]byte("abc"), []byte("abd")),
+	require.NoError(t, comparePayload([]byte("abc"), []byte("abc")))
+	require.EqualError(t, comparePayload([]byte("abc"), []byte("abd")),
 		"data mismatch: byte 2 was sent as 0x63 and came back as 0x64")
-	assert.EqualError(t, comparePayload([]byte("abc"), []byte("ab")),
+	require.EqualError(t, comparePayload([]byte("abc"), []byte("ab")),
 		"data mismatch: 3 bytes were sent and 2 came back")
 }

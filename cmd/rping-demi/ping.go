@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"time"
 )
 
@@ -111,7 +112,11 @@ func echo(ctx context.Context, l link, verbose bool, out io.Writer) (int, error)
 		if verbose {
 			fmt.Fprintf(out, "server ping data: %s\n", shown(p))
 		}
-		if err := l.Push(ctx, p); err != nil {
+		err = l.Push(ctx, p)
+		if errors.Is(err, syscall.EPIPE) { // the client closed and wants no answer
+			return n, nil
+		}
+		if err != nil {
 			return n, fmt.Errorf("push: %w", err)
 		}
 	}

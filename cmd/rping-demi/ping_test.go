@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,12 +24,10 @@ type mirror struct {
 func (m *mirror) Push(_ context.Context, p []byte) error {
 	n := len(m.sent)
 	m.sent = append(m.sent, bytes.Clone(p))
-	back, err := m.change(n, bytes.Clone(p))
-	if err != nil {
-		m.err = err
-		return nil
+	back, popErr := m.change(n, bytes.Clone(p))
+	if m.err = popErr; m.err == nil {
+		m.queue = append(m.queue, back)
 	}
-	m.queue = append(m.queue, back)
 	return nil
 }
 
@@ -78,7 +77,7 @@ func TestAChangedByteFailsAValidatedRun(t *testing.T) {
 		return p, nil
 	}}
 	p := newPinger(m, options{count: 5, size: 20, validate: true}, io.Discard)
-	assert.ErrorContains(t, p.run(t.Context()), "ping 1: data mismatch: byte 3")
+	require.ErrorContains(t, p.run(t.Context()), "ping 1: data mismatch: byte 3")
 	assert.Equal(t, 1, p.summary.intact)
 	assert.Equal(t, 2, p.summary.sent)
 }
@@ -86,7 +85,7 @@ func TestAChangedByteFailsAValidatedRun(t *testing.T) {
 func TestAShortAnswerFailsEvenAnUnvalidatedRun(t *testing.T) {
 	m := &mirror{change: func(_ int, p []byte) ([]byte, error) { return p[1:], nil }}
 	p := newPinger(m, options{count: 1, size: 20}, io.Discard)
-	assert.ErrorContains(t, p.run(t.Context()), "20 bytes were sent and 19 came back")
+	require.ErrorContains(t, p.run(t.Context()), "20 bytes were sent and 19 came back")
 }
 
 func TestAServerThatGoesAwayIsSaidPlainly(t *testing.T) {
@@ -106,7 +105,7 @@ func TestAServerThatGoesAwayIsSaidPlainly(t *testing.T) {
 				return p, nil
 			}}
 			p := newPinger(m, options{count: 5, size: 1}, io.Discard)
-			assert.EqualError(t, p.run(t.Context()), tc.want)
+			require.EqualError(t, p.run(t.Context()), tc.want)
 			assert.Equal(t, 2, p.summary.intact)
 			assert.Equal(t, 3, p.summary.sent)
 		})
@@ -114,10 +113,9 @@ func TestAServerThatGoesAwayIsSaidPlainly(t *testing.T) {
 }
 
 func TestAPingWithoutAnswerTimesOut(t *testing.T) {
-	m := &mirror{change: func(int, []byte) ([]byte, error) { return nil, nil }}
-	m.change = func(_ int, p []byte) ([]byte, error) { m.err = nil; return nil, context.DeadlineExceeded }
+	m := &mirror{change: func(int, []byte) ([]byte, error) { return nil, context.DeadlineExceeded }}
 	p := newPinger(m, options{count: 1, size: 1, timeout: time.Hour}, io.Discard)
-	assert.EqualError(t, p.run(t.Context()), "ping 0: no answer within 1h0m0s")
+	require.EqualError(t, p.run(t.Context()), "ping 0: no answer within 1h0m0s")
 }
 
 func TestAnInterruptEndsAnEndlessRunWell(t *testing.T) {
@@ -144,7 +142,7 @@ func TestAnInterruptInMidPingCountsItNeitherLostNorSent(t *testing.T) {
 		return p, nil
 	}}
 	p := newPinger(m, options{count: 9, size: 8}, io.Discard)
-	assert.EqualError(t, p.run(stop), "interrupted after 4 of 9 pings")
+	require.EqualError(t, p.run(stop), "interrupted after 4 of 9 pings")
 	assert.Equal(t, 4, p.summary.intact)
 	assert.Equal(t, 4, p.summary.sent)
 }
@@ -160,8 +158,20 @@ func TestTheServerEchoesUntilTheClientCloses(t *testing.T) {
 	assert.Equal(t, "server ping data: one\nserver ping data: two\n", out.String())
 }
 
+func TestAClientThatClosesWithoutItsAnswerIsNoError(t *testing.T) {
+	m := &mirror{change: faithful, queue: [][]byte{[]byte("last")}}
+	n, err := echo(t.Context(), closedLink{m}, false, io.Discard)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+}
+
+// closedLink is a link whose peer takes no more messages.
+type closedLink struct{ *mirror }
+
+func (closedLink) Push(context.Context, []byte) error { return syscall.EPIPE }
+
 func TestTheServerReportsABrokenConnection(t *testing.T) {
 	m := &mirror{change: faithful, err: errors.New("reset")}
 	_, err := echo(t.Context(), m, false, io.Discard)
-	assert.EqualError(t, err, "pop: reset")
+	require.EqualError(t, err, "pop: reset")
 }
