@@ -1,0 +1,222 @@
+package libos
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"catmint/datapath"
+	"catmint/rdma"
+	"catmint/rdma/sim"
+)
+
+func TestAHundredConnectsAtTheSameTimeComplete(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	hundredConnects(t, p.a, p.b, p.b.addr)
+}
+
+func hundredConnects(t *testing.T, a, b *node, server netip.Addr) {
+	const n = 100
+	l, at := b.listen(t, server, n)
+	accepts := make([]datapath.Token, n)
+	for i := range accepts {
+		qt, err := l.Accept()
+		require.NoError(t, err)
+		accepts[i] = qt
+	}
+	socks := make([]*Socket, n)
+	connects := make([]datapath.Token, n)
+	for i := range socks {
+		socks[i] = a.socket(t, unix.AF_INET)
+		qt, err := socks[i].Connect(at)
+		require.NoError(t, err)
+		connects[i] = qt
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, 2*n)
+	for i := range connects {
+		wg.Go(func() {
+			if _, err := a.e.Wait(within(t), connects[i]); err != nil {
+				errs <- fmt.Errorf("connect %d: %w", i, err)
+			}
+		})
+		wg.Go(func() {
+			r, err := b.e.Wait(within(t), accepts[i])
+			if err != nil {
+				errs <- fmt.Errorf("accept %d: %w", i, err)
+				return
+			}
+			s, err := b.p.Socket(r.Accept().QD)
+			if err != nil {
+				errs <- err
+				return
+			}
+			if err := s.Close(); err != nil {
+				errs <- err
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		require.NoError(t, err)
+	}
+	for _, s := range socks {
+		wg.Go(func() { _ = s.Close() })
+	}
+	wg.Wait()
+	require.NoError(t, l.Close())
+	a.quiesce(t)
+	b.quiesce(t)
+}
+
+func TestClosingASocketWhileItConnectsCancelsItsToken(t *testing.T) {
+	for _, tc := range []struct {
+		phase string
+		fault func(p *pair) *sim.Fault
+	}{
+		{"the address", func(p *pair) *sim.Fault { return p.net.When(sim.Event(rdma.AddrResolved)).Hold() }},
+		{"the route", func(p *pair) *sim.Fault { return p.net.When(sim.Event(rdma.RouteResolved)).Hold() }},
+		{"the answer", func(p *pair) *sim.Fault { return p.net.When(sim.Message(sim.REQ)).Hold() }},
+		{"the confirmation", func(p *pair) *sim.Fault { return p.net.When(sim.Message(sim.REP)).Hold() }},
+	} {
+		t.Run("waiting for "+tc.phase, func(t *testing.T) {
+			p := newPair(t, testConfig(), sim.Config{})
+			_, at := p.b.listen(t, p.b.addr, 1)
+			f := tc.fault(p)
+			s := p.a.socket(t, unix.AF_INET)
+			qt, err := s.Connect(at)
+			require.NoError(t, err)
+			<-f.Strikes()
+			require.NoError(t, s.Close())
+			require.Equal(t, syscall.ECANCELED, p.a.waitErrno(t, qt))
+			f.Release()
+			p.a.quiesce(t)
+		})
+	}
+}
+
+func TestClosingASocketWhileItsQueuePairIsMadeCancelsItsToken(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	_, at := p.b.listen(t, p.b.addr, 1)
+	for range 200 { // the close falls into every phase, this one included
+		s := p.a.socket(t, unix.AF_INET)
+		qt, err := s.Connect(at)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		r, err := p.a.e.Wait(within(t), qt)
+		if err == nil {
+			require.Equal(t, datapath.OpConnect, r.Opcode)
+		} else {
+			require.ErrorIs(t, err, syscall.ECANCELED)
+		}
+	}
+	p.a.quiesce(t)
+}
+
+// openFDs counts the descriptors of this process.
+func openFDs(t testing.TB) int {
+	t.Helper()
+	d, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(d)
+}
+
+// cycles connects, exchanges one message and closes, n times; what is left behind must
+// be the same after n as after a few.
+func cycles(t *testing.T, a, b *node, server netip.Addr, n int, objects func() string) {
+	l, at := b.listen(t, server, 16)
+	cycle := func(i int) {
+		qa, err := l.Accept()
+		require.NoError(t, err)
+		c := a.connect(t, netip.AddrPort{}, at)
+		r := b.wait(t, qa)
+		s, err := b.p.Socket(r.Accept().QD)
+		require.NoError(t, err)
+		msg := fmt.Sprint("message ", i)
+		a.send(t, c, msg)
+		require.Equal(t, msg, b.recv(t, s))
+		require.NoError(t, c.Close())
+		require.Equal(t, "", b.recv(t, s))
+		require.NoError(t, s.Close())
+	}
+	rest := func() (string, datapath.Census, int, int) {
+		a.quiesce(t)
+		b.quiesce(t)
+		// Goroutines and timers that have just ended may not be gone yet.
+		goroutines := runtime.NumGoroutine()
+		for end := time.Now().Add(time.Second); time.Now().Before(end); runtime.Gosched() {
+			goroutines = min(goroutines, runtime.NumGoroutine())
+		}
+		return objects(), datapath.TakeCensus(), openFDs(t), goroutines
+	}
+	for i := range 10 {
+		cycle(i)
+	}
+	objects0, census0, fds0, goroutines0 := rest()
+	start := time.Now()
+	for i := range n {
+		cycle(i)
+	}
+	t.Logf("%d cycles: %v each", n, time.Since(start)/time.Duration(n))
+	objects1, census1, fds1, goroutines1 := rest()
+	require.Equal(t, objects0, objects1, "objects of the fabric")
+	require.Equal(t, census0, census1, "objects of the data plane")
+	require.Equal(t, fds0, fds1, "file descriptors")
+	require.LessOrEqual(t, goroutines1, goroutines0, "goroutines")
+	require.NoError(t, l.Close())
+}
+
+func TestAThousandConnectionsLeaveNothingBehind(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	n := 1000
+	if testing.Short() {
+		n = 200
+	}
+	cycles(t, p.a, p.b, p.b.addr, n, func() string {
+		c := p.net.Census()
+		return fmt.Sprint(c.EventChannels, c.IDs, c.Channels, c.PDs, c.MRs, c.CQs, c.QPs, c.UnackedEvents)
+	})
+}
+
+func TestAThousandRefusalsLeaveNothingBehind(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	before := datapath.TakeCensus()
+	for i := range 1000 {
+		if i == 10 {
+			p.a.quiesce(t)
+			before = datapath.TakeCensus()
+		}
+		got, _ := p.a.mustFail(t, netip.AddrPortFrom(p.b.addr, 9))
+		require.Equal(t, syscall.ECONNREFUSED, got)
+	}
+	p.a.quiesce(t)
+	require.Equal(t, before, datapath.TakeCensus())
+	require.Equal(t, 0, p.net.Census().QPs)
+}
+
+func TestACompletionQueueThatIsFullIsFollowedByAnother(t *testing.T) {
+	cfg := testConfig()
+	cfg.CQDepth = 256 // room for three connections
+	p := newPair(t, cfg, sim.Config{})
+	l, at := p.b.listen(t, p.b.addr, 20)
+	var socks, peers []*Socket
+	for range 12 {
+		socks = append(socks, p.a.connect(t, netip.AddrPort{}, at))
+		peers = append(peers, p.b.accept(t, l))
+	}
+	require.Greater(t, p.net.Census().CQs, 4)
+	for i := range socks {
+		p.a.send(t, socks[i], fmt.Sprint(i))
+		require.Equal(t, fmt.Sprint(i), p.b.recv(t, peers[i]))
+	}
+	require.Zero(t, p.net.Census().CQOverruns)
+}

@@ -1,0 +1,360 @@
+package libos
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"catmint/datapath"
+	"catmint/rdma"
+	"catmint/rdma/sim"
+)
+
+func (p *pair) connected(t testing.TB) (c, s, l *Socket) {
+	t.Helper()
+	l, at := p.b.listen(t, p.b.addr, 4)
+	c = p.a.connect(t, netip.AddrPort{}, at)
+	return c, p.b.accept(t, l), l
+}
+
+func TestEveryCallAnswersAsItsStateDemands(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	here := netip.AddrPortFrom(p.a.addr, 0)
+	there := netip.AddrPortFrom(p.b.addr, 9)
+
+	t.Run("a socket that cannot be made", func(t *testing.T) {
+		for _, args := range [][3]int{
+			{unix.AF_UNIX, unix.SOCK_STREAM, 0}, {unix.AF_INET, unix.SOCK_DGRAM, 0},
+			{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_UDP},
+		} {
+			_, err := p.a.e.Socket(args[0], args[1], args[2])
+			require.ErrorIs(t, err, syscall.ENOTSUP)
+		}
+	})
+	t.Run("a fresh socket", func(t *testing.T) {
+		s := p.a.socket(t, unix.AF_INET)
+		require.GreaterOrEqual(t, s.QD(), datapath.QDFirst)
+		require.ErrorIs(t, s.Listen(0), syscall.EINVAL)
+		require.ErrorIs(t, s.Listen(1), syscall.EDESTADDRREQ)
+		_, err := s.Accept()
+		require.ErrorIs(t, err, syscall.EINVAL)
+		notConnected(t, s)
+		_, err = s.GetSockName()
+		require.ErrorIs(t, err, syscall.ENOTCONN)
+		require.ErrorIs(t, s.Bind(netip.AddrPort{}), syscall.EINVAL)
+		require.ErrorIs(t, s.Bind(netip.AddrPortFrom(p.a.ip6, 0)), syscall.EINVAL)
+		require.ErrorIs(t, s.Bind(netip.MustParseAddrPort("192.0.2.99:0")), syscall.EADDRNOTAVAIL)
+		_, err = s.Connect(netip.AddrPort{})
+		require.ErrorIs(t, err, syscall.EINVAL)
+		_, err = s.Connect(netip.AddrPortFrom(p.b.ip6, 1))
+		require.ErrorIs(t, err, syscall.EINVAL)
+		require.Equal(t, Info{}, s.Info())
+		require.NoError(t, s.Err())
+		require.NoError(t, s.Close())
+		require.ErrorIs(t, s.Close(), syscall.EBADF)
+		_, err = p.a.p.Socket(s.QD())
+		require.ErrorIs(t, err, syscall.EBADF)
+	})
+	t.Run("an IPv6 socket", func(t *testing.T) {
+		s := p.a.socket(t, unix.AF_INET6)
+		require.ErrorIs(t, s.Bind(here), syscall.EINVAL)
+		require.NoError(t, s.Close())
+	})
+	t.Run("a bound socket", func(t *testing.T) {
+		s := p.a.socket(t, unix.AF_INET)
+		require.NoError(t, s.Bind(here))
+		require.ErrorIs(t, s.Bind(here), syscall.EINVAL)
+		at, err := s.GetSockName()
+		require.NoError(t, err)
+		require.Equal(t, at, s.Info().Local)
+		notConnected(t, s)
+		other := p.a.socket(t, unix.AF_INET)
+		require.ErrorIs(t, other.Bind(at), syscall.EADDRINUSE)
+		require.NoError(t, other.Bind(here), "and may try again")
+		require.NoError(t, other.Close())
+		require.ErrorIs(t, s.Listen(-1), syscall.EINVAL)
+		require.NoError(t, s.Close())
+	})
+	t.Run("a listening socket", func(t *testing.T) {
+		s, at := p.a.listen(t, p.a.addr, 1<<20)
+		require.ErrorIs(t, s.Bind(here), syscall.EINVAL)
+		require.ErrorIs(t, s.Listen(1), syscall.EADDRINUSE)
+		_, err := s.Connect(there)
+		require.ErrorIs(t, err, syscall.EOPNOTSUPP)
+		notConnected(t, s)
+		require.NotZero(t, at.Port())
+		require.NoError(t, s.Close())
+	})
+	t.Run("a connecting socket", func(t *testing.T) {
+		f := p.net.When(sim.Event(rdma.AddrResolved)).Hold()
+		s := p.a.socket(t, unix.AF_INET)
+		qt, err := s.Connect(there)
+		require.NoError(t, err)
+		require.ErrorIs(t, s.Bind(here), syscall.EINVAL)
+		require.ErrorIs(t, s.Listen(1), syscall.EADDRINUSE)
+		_, err = s.Accept()
+		require.ErrorIs(t, err, syscall.EINVAL)
+		_, err = s.Connect(there)
+		require.ErrorIs(t, err, syscall.EINPROGRESS)
+		notConnected(t, s)
+		f.Release()
+		require.Equal(t, syscall.ECONNREFUSED, p.a.waitErrno(t, qt))
+		expectAllEBADF(t, s)
+		require.NoError(t, s.Close())
+	})
+	t.Run("a connected socket", func(t *testing.T) {
+		c, s, l := p.connected(t)
+		for n, x := range map[*node]*Socket{p.a: c, p.b: s} {
+			require.ErrorIs(t, x.Bind(netip.AddrPortFrom(n.addr, 0)), syscall.EISCONN)
+			require.ErrorIs(t, x.Listen(1), syscall.EISCONN)
+			_, err := x.Accept()
+			require.ErrorIs(t, err, syscall.EINVAL)
+			_, err = x.Connect(there)
+			require.ErrorIs(t, err, syscall.EISCONN)
+			_, err = x.Push(nil)
+			require.ErrorIs(t, err, syscall.EINVAL)
+			require.Same(t, n.e, x.Engine())
+			st, err := x.Stats()
+			require.NoError(t, err)
+			require.Zero(t, st.Pushes)
+		}
+		require.NoError(t, c.Close())
+		require.NoError(t, s.Close())
+		require.NoError(t, l.Close())
+		expectAllEBADF(t, c)
+		_, err := c.CloseAsync()
+		require.ErrorIs(t, err, syscall.EBADF)
+	})
+	require.Zero(t, p.a.p.Stats().Unexpected)
+}
+
+func notConnected(t *testing.T, s *Socket) {
+	t.Helper()
+	_, err := s.Push([]byte("x"))
+	require.ErrorIs(t, err, syscall.ENOTCONN)
+	_, err = s.Pop()
+	require.ErrorIs(t, err, syscall.ENOTCONN)
+	_, err = s.GetPeerName()
+	require.ErrorIs(t, err, syscall.ENOTCONN)
+	require.ErrorIs(t, s.CloseWrite(), syscall.ENOTCONN)
+	_, err = s.Stats()
+	require.ErrorIs(t, err, syscall.ENOTCONN)
+}
+
+func TestAWildcardListenerTakesConnectionsOnEveryAddress(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	l, at := p.b.listen(t, netip.IPv4Unspecified(), 4)
+	c := p.a.connect(t, netip.AddrPort{}, netip.AddrPortFrom(p.b.addr, at.Port()))
+	s := p.b.accept(t, l)
+	p.a.send(t, c, "x")
+	require.Equal(t, "x", p.b.recv(t, s))
+}
+
+func TestClosedDescriptorsAreUsedAgain(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	s := p.a.socket(t, unix.AF_INET)
+	qd := s.QD()
+	require.NoError(t, s.Close())
+	p.a.quiesce(t)
+	require.Equal(t, qd, p.a.socket(t, unix.AF_INET).QD())
+}
+
+func TestClosingCancelsPendingPopsAndLetsPushesDrain(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	c, s, _ := p.connected(t)
+	pop, err := c.Pop()
+	require.NoError(t, err)
+	var pushes []datapath.Token
+	for range 3 {
+		qt, err := c.Push([]byte("before the end"))
+		require.NoError(t, err)
+		pushes = append(pushes, qt)
+	}
+	require.NoError(t, c.Close())
+	require.Equal(t, syscall.ECANCELED, p.a.waitErrno(t, pop))
+	for _, qt := range pushes {
+		require.Equal(t, datapath.OpPush, p.a.wait(t, qt).Opcode)
+	}
+	for range pushes {
+		require.Equal(t, "before the end", p.b.recv(t, s))
+	}
+	require.Equal(t, "", p.b.recv(t, s))
+}
+
+func TestACloseThatIsNotAnsweredEndsWithTheLingerTime(t *testing.T) {
+	cfg := testConfig()
+	cfg.Linger, cfg.FlushTimeout = 50*time.Millisecond, 50*time.Millisecond
+	p := newPair(t, cfg, sim.Config{RetryPolls: 0})
+	c, s, l := p.connected(t)
+	p.net.Cut(p.hosts[0], p.hosts[1], true)
+	push, err := c.Push([]byte("into the void"))
+	require.NoError(t, err)
+	start := time.Now()
+	require.NoError(t, c.Close())
+	require.Less(t, time.Since(start), 5*time.Second)
+	_, err = p.a.e.Wait(within(t), push)
+	require.ErrorIs(t, err, syscall.ECANCELED)
+	p.a.quiesce(t)
+	require.NoError(t, s.SetLinger(0))
+	require.NoError(t, s.Close())
+	require.NoError(t, l.Close())
+}
+
+func TestLingerZeroCutsTheConnection(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	c, s, _ := p.connected(t)
+	pop, err := s.Pop()
+	require.NoError(t, err)
+	require.NoError(t, c.SetLinger(0))
+	require.NoError(t, c.Close())
+	require.Equal(t, syscall.ECONNRESET, p.b.waitErrno(t, pop))
+}
+
+func TestAsynchronousCloseCompletesItsToken(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	c, s, _ := p.connected(t)
+	qt, err := c.CloseAsync()
+	require.NoError(t, err)
+	require.Equal(t, datapath.OpClose, p.a.wait(t, qt).Opcode)
+	require.Equal(t, "", p.b.recv(t, s))
+}
+
+func TestHalfACloseLeavesTheOtherHalf(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	c, s, _ := p.connected(t)
+	p.a.send(t, c, "question")
+	require.NoError(t, c.CloseWrite())
+	require.Equal(t, "question", p.b.recv(t, s))
+	require.Equal(t, "", p.b.recv(t, s))
+	p.b.send(t, s, "answer")
+	require.Equal(t, "answer", p.a.recv(t, c))
+}
+
+func TestBothSidesMayCloseAtTheSameTime(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	for range 50 {
+		c, s, l := p.connected(t)
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = c.Close() })
+		wg.Go(func() { _ = s.Close() })
+		wg.Wait()
+		require.NoError(t, l.Close())
+	}
+	p.a.quiesce(t)
+	p.b.quiesce(t)
+}
+
+func TestAPeerWhoseHostIsPoweredOffFailsEveryToken(t *testing.T) {
+	cfg := testConfig()
+	cfg.FlushTimeout = 50 * time.Millisecond
+	p := newPair(t, cfg, sim.Config{RetryPolls: 50})
+	c, s, _ := p.connected(t)
+	pop, err := c.Pop()
+	require.NoError(t, err)
+	p.hosts[1].PowerOff()
+	push, err := c.Push([]byte("anybody there?"))
+	require.NoError(t, err)
+	require.NotZero(t, p.a.waitErrno(t, push))
+	require.NotZero(t, p.a.waitErrno(t, pop))
+	require.NoError(t, c.Close())
+	require.NoError(t, s.SetLinger(0))
+	require.NoError(t, s.Close())
+}
+
+func TestALostDisconnectIsMadeUpForByTime(t *testing.T) {
+	cfg := testConfig()
+	cfg.FlushTimeout = 20 * time.Millisecond
+	p := newPair(t, cfg, sim.Config{})
+	p.net.When(sim.Event(rdma.Disconnected)).Always().Drop()
+	c, s, _ := p.connected(t)
+	require.NoError(t, c.Close())
+	require.Equal(t, "", p.b.recv(t, s))
+	require.NoError(t, s.Close())
+	p.a.quiesce(t)
+	p.b.quiesce(t)
+}
+
+func TestDisconnectedBeforeEstablishedIsAReset(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	_, at := p.b.listen(t, p.b.addr, 1)
+	p.net.When(sim.Event(rdma.Established)).At(p.hosts[0]).Become(rdma.Disconnected, 0)
+	got, _ := p.a.mustFail(t, at)
+	require.Equal(t, syscall.ECONNRESET, got)
+}
+
+func TestARemovedDeviceFailsEverythingOnIt(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	c, s, l := p.connected(t)
+	pop, err := c.Pop()
+	require.NoError(t, err)
+	l2, _ := p.a.listen(t, p.a.addr, 1)
+	acc, err := l2.Accept()
+	require.NoError(t, err)
+	bound := p.a.socket(t, unix.AF_INET)
+	require.NoError(t, bound.Bind(netip.AddrPortFrom(p.a.addr, 0)))
+	require.True(t, p.hosts[0].RemoveDevice("sima"))
+	require.Equal(t, syscall.ENODEV, p.a.waitErrno(t, pop))
+	require.Equal(t, syscall.ENODEV, p.a.waitErrno(t, acc))
+	late, err := l2.Accept()
+	require.NoError(t, err)
+	require.Equal(t, syscall.ENODEV, p.a.waitErrno(t, late))
+	require.ErrorIs(t, bound.Listen(1), syscall.EADDRNOTAVAIL)
+	for _, x := range []*Socket{c, l2, bound} {
+		require.NoError(t, x.Close())
+	}
+	require.NoError(t, s.SetLinger(0))
+	require.NoError(t, s.Close())
+	require.NoError(t, l.Close())
+}
+
+func TestTheEndOfTheProgramClosesWhatIsOpen(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	c, s, _ := p.connected(t)
+	c2, s2, _ := p.connected(t)
+	p.a.send(t, c, "one")
+	p.a.send(t, c2, "two")
+	p.a.p.CloseAll(within(t))
+	require.Equal(t, "one", p.b.recv(t, s))
+	require.Equal(t, "", p.b.recv(t, s))
+	require.Equal(t, "two", p.b.recv(t, s2))
+	require.Equal(t, "", p.b.recv(t, s2))
+}
+
+func TestTheEndOfTheProgramIsCutShortByItsContext(t *testing.T) {
+	cfg := testConfig()
+	cfg.Linger, cfg.FlushTimeout = time.Hour, 50*time.Millisecond
+	p := newPair(t, cfg, sim.Config{})
+	_, s, _ := p.connected(t)
+	p.net.Cut(p.hosts[0], p.hosts[1], true)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	p.a.p.CloseAll(ctx)
+	require.Less(t, time.Since(start), 10*time.Second)
+	require.NoError(t, s.SetLinger(0))
+	require.NoError(t, s.Close())
+}
+
+func TestAfterShutdownThereIsNothingToUse(t *testing.T) {
+	n := sim.New(sim.Config{RealTime: true})
+	h := n.AddHost("a", sim.DeviceConfig{Name: "sima", Addrs: prefixes("10.0.0.1/24")})
+	p, err := New(testConfig(), h)
+	require.NoError(t, err)
+	e, err := p.NewEngine()
+	require.NoError(t, err)
+	require.Same(t, e, p.EngineOf(e.Datapath()))
+	require.Same(t, p, e.Process())
+	require.Equal(t, h, p.Fabric())
+	require.Equal(t, testConfig().RecvSize, p.Config().RecvSize)
+	require.NoError(t, p.Close())
+	_, err = p.NewEngine()
+	require.ErrorIs(t, err, syscall.ENOSYS)
+	require.Nil(t, p.EngineOf(nil))
+	require.NoError(t, n.Close())
+}
