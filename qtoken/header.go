@@ -1,14 +1,10 @@
 package qtoken
 
-import (
-	_ "embed"
+import _ "embed"
 
-	_ "catmint/include/demi" // qtoken.h includes demi/types.h
-)
-
-// Go's build cache does not see headers of other folders. The header is embedded so that
-// an edit changes this package, and with it every package that imports it: whoever
-// includes qtoken.h imports this package.
+// Header is the text of qtoken.h. Go's build cache does not see headers of other folders:
+// embedding makes an edit of the header an edit of this package, and so whoever includes
+// qtoken.h imports this package, and demi too, directly.
 //
 //go:embed qtoken.h
-var _ string
+var Header string

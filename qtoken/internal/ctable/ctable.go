@@ -125,6 +125,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	_ "catmint/include/demi" // included
 	"catmint/qtoken"
 )
 
