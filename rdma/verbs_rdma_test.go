@@ -235,3 +235,37 @@ func TestCyclesLeaveNothingBehind(t *testing.T) {
 	assert.Equal(t, counts, rdmatest.Counts())
 	assert.Equal(t, fds, rdmatest.FDs(t))
 }
+
+func TestOverrunOfACompletionQueueIsAnAsynchronousEvent(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	events := make(chan rdma.AsyncEvent, 64)
+	cancel := c.client.id.Device().OnAsyncEvent(func(ev rdma.AsyncEvent) {
+		select {
+		case events <- ev:
+		default:
+		}
+	})
+	defer cancel()
+	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
+	require.NoError(t, err)
+	// The client never polls.
+	for range c.client.cq.Depth() + 2 {
+		require.NoError(t, src.PostSend(c.client.qp, 2, 64))
+		require.Equal(t, rdma.WCSuccess, c.server.completion().Status)
+		require.NoError(t, c.server.buf.PostRecv(c.server.qp, 1))
+	}
+	for {
+		ev := receive(t, events)
+		if ev.Type == rdma.EventCQErr {
+			assert.Equal(t, c.client.cq.Handle(), ev.CQ)
+			break
+		}
+		t.Logf("event %v before it", ev.Type)
+	}
+	cancel()
+	require.NoError(t, src.Free())
+	c.client.close()
+	c.server.close()
+}

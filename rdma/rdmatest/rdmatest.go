@@ -17,8 +17,14 @@ import (
 	"catmint/rdma/internal/track"
 )
 
-// patience is how long goroutines that are about to end are waited for.
-const patience = 10 * time.Second
+// patience is how long goroutines that are about to end are waited for, unless the
+// environment variable RDMATEST_PATIENCE gives another duration.
+func patience() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("RDMATEST_PATIENCE")); err == nil {
+		return d
+	}
+	return 10 * time.Second
+}
 
 // Main is for a package's TestMain:
 //
@@ -79,7 +85,7 @@ func FDs(t testing.TB) int {
 
 // leakedGoroutines returns the stacks of goroutines that do not end.
 func leakedGoroutines() []string {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(patience())
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		stacks := goroutines()
 		if len(stacks) == 0 || time.Now().After(deadline) {
