@@ -3,7 +3,10 @@
 package rdma_test
 
 import (
+	"net/netip"
 	"os"
+	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"catmint/rdma"
 	"catmint/rdma/internal/verbstest"
@@ -268,4 +272,99 @@ func TestOverrunOfACompletionQueueIsAnAsynchronousEvent(t *testing.T) {
 	require.NoError(t, src.Free())
 	c.client.close()
 	c.server.close()
+}
+
+func TestLackOfLockedMemorySaysWhichLimitToRaise(t *testing.T) {
+	const size = 1 << 20
+	f := newFabric(t)
+	l := newLoop(t, f)
+	pd, err := l.listen(bedAddr(t)).Device().AllocPD()
+	require.NoError(t, err)
+	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	require.NoError(t, err)
+	register := func() error {
+		mr, err := rdma.RegMR(pd, unsafe.Pointer(unsafe.SliceData(mem)), size, rdma.AccessLocalWrite)
+		if err == nil {
+			err = mr.Close()
+		}
+		return err
+	}
+	require.NoError(t, register())
+
+	var limit unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit))
+	low := unix.Rlimit{Cur: size / 2, Max: limit.Max}
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &low))
+	failed := make(chan error)
+	go func() {
+		// The privilege that overrides the limit is the thread's; the thread ends with
+		// this goroutine.
+		runtime.LockOSThread()
+		if err := dropCapIPCLock(); err != nil {
+			failed <- err
+			return
+		}
+		failed <- register()
+	}()
+	err = receive(t, failed)
+	hint := rdma.Hint(err)
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit))
+	require.ErrorIs(t, err, syscall.ENOMEM)
+	assert.Contains(t, hint, "512 KiB (RLIMIT_MEMLOCK)")
+	require.NoError(t, unix.Munmap(mem))
+	require.NoError(t, pd.Close())
+}
+
+// dropCapIPCLock takes CAP_IPC_LOCK from the calling thread.
+func dropCapIPCLock() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	data[0].Effective &^= 1 << unix.CAP_IPC_LOCK
+	return unix.Capset(&header, &data[0])
+}
+
+func TestTwoFabricsShareTheirDevices(t *testing.T) {
+	f, g := newFabric(t), newFabric(t)
+	a, b := newLoop(t, f).listen(bedAddr(t)), newLoop(t, g).listen(bedAddr6(t))
+	assert.Same(t, a.Device(), b.Device())
+	assert.Equal(t, f.SlowOps(), g.SlowOps())
+}
+
+func TestIDsOfSeveralChannelsConnectAtTheSameTime(t *testing.T) {
+	const loops, each = 4, 10
+	f := newFabric(t)
+	var running sync.WaitGroup
+	for range loops {
+		l := newLoop(t, f)
+		listener := l.listen(bedAddr(t))
+		running.Go(func() {
+			for range each {
+				id, err := l.ch.CreateID()
+				if !assert.NoError(t, err) {
+					return
+				}
+				assert.NoError(t, id.ResolveAddr(netip.AddrPort{}, listener.LocalAddr(), resolveTimeout))
+				for resolved := false; !resolved; {
+					<-l.ch.Readable()
+					for {
+						ev, ok, err := l.ch.GetEvent()
+						assert.NoError(t, err)
+						if !ok {
+							break
+						}
+						assert.Equal(t, rdma.AddrResolved, ev.Type)
+						resolved = ev.ID == id
+					}
+				}
+				pd, err := id.Device().AllocPD()
+				assert.NoError(t, err)
+				assert.NoError(t, pd.Close())
+				assert.NoError(t, id.Close())
+			}
+		})
+	}
+	running.Wait()
 }
