@@ -106,7 +106,8 @@ func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error
 	d.e.cookies.Store(d.cookie, d.c)
 	dp, err := datapath.NewConn(datapath.ConnParams{
 		Engine: d.e.dp, Device: dev.dp, CQ: cq.dp, QP: qp.Handle(),
-		SendDepth: got.MaxSendWR, RecvDepth: got.MaxRecvWR, MaxInline: got.MaxInlineData,
+		// Providers round depths up; more than was asked for has no room in the CQ that was found.
+		SendDepth: min(got.MaxSendWR, caps.MaxSendWR), RecvDepth: got.MaxRecvWR, MaxInline: got.MaxInlineData,
 		Local: cfg.limits(), Cookie: d.cookie,
 	})
 	if err != nil {
