@@ -19,18 +19,45 @@ static void pop_the_end(int qd) {
     }
 }
 
+enum { PUSHED = 200 };
+
+static void *pop_until_the_end(void *arg) {
+    const int *qd = arg;
+
+    for (int i = 0; i < PUSHED; i++)
+        if (!CHECK(pop_message(*qd, 100, i)))
+            break;
+    pop_the_end(*qd);
+    pop_the_end(*qd); /* and again */
+    return NULL;
+}
+
 static void the_peer_pops_what_was_pushed_and_then_the_end(void) {
     struct pair p;
+    pthread_t t;
 
-    if (new_pair(&local4, &p)) {
-        for (int i = 0; i < 20; i++)
+    if (new_pair(&local4, &p) && CHECK_OK(pthread_create(&t, NULL, pop_until_the_end, &p.server))) {
+        for (int i = 0; i < PUSHED; i++)
             (void)push_message(p.client, 100, i); /* not waited for */
         CHECK_OK(demi_close(p.client));
         p.client = -1;
-        for (int i = 0; i < 20; i++)
+        (void)pthread_join(t, NULL);
+    }
+    close_pair(&p);
+}
+
+/* As many as a fresh connection takes in while its application sleeps. */
+static void what_arrived_before_the_close_can_be_popped_later(void) {
+    struct pair p;
+
+    if (new_pair(&local4, &p)) {
+        for (int i = 0; i < 4; i++)
+            (void)push_message(p.client, 100, i);
+        CHECK_OK(demi_close(p.client));
+        p.client = -1;
+        for (int i = 0; i < 4; i++)
             CHECK(pop_message(p.server, 100, i));
         pop_the_end(p.server);
-        pop_the_end(p.server); /* and again */
     }
     close_pair(&p);
 }
@@ -93,15 +120,15 @@ static void pushes_to_a_closed_peer_are_epipe(void) {
 }
 
 static void completed_pushes_stay_waitable_after_close(void) {
-    demi_qtoken_t qts[5];
+    demi_qtoken_t qts[4];
     struct pair p;
 
     if (new_pair(&local4, &p)) {
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; i < 4; i++)
             qts[i] = push_message(p.client, 64, 'w');
         CHECK_OK(demi_close(p.client));
         p.client = -1;
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < 4; i++) {
             finish(qts[i], DEMI_OPC_PUSH);
             CHECK(pop_message(p.server, 64, 'w'));
         }
@@ -200,6 +227,8 @@ static void a_port_can_be_used_again(void) {
 const struct test_case close_cases[] = {
     {"the peer pops all that was pushed before the close, and then the end",
      the_peer_pops_what_was_pushed_and_then_the_end},
+    {"what arrived before the peer's close can be popped after it",
+     what_arrived_before_the_close_can_be_popped_later},
     {"a pop that waits gets the end", a_waiting_pop_gets_the_end},
     {"closing ends pending pops with ECANCELED; their tokens stay valid",
      pending_pops_end_with_ecanceled},

@@ -195,10 +195,12 @@ static void a_hundred_connects_at_once_complete(void) {
         if (!CHECK_OK(demi_wait_any(&qr, &i, tokens, n, &limit)))
             break;
         tokens[i] = tokens[--n];
-        if (qr.qr_opcode == DEMI_OPC_ACCEPT)
+        if (qr.qr_opcode == DEMI_OPC_ACCEPT) {
             servers[accepted++] = qr.qr_value.ares.qd;
-        else if (!CHECK_INT(qr.qr_opcode, DEMI_OPC_CONNECT))
+        } else if (!CHECK_INT(qr.qr_opcode, DEMI_OPC_CONNECT)) {
             printf("#   errno %s\n", strerror((int)qr.qr_ret));
+            break; /* its accept would never come */
+        }
     }
     CHECK_INT(accepted, MANY);
     for (int i = 0; i < MANY; i++)
