@@ -124,6 +124,16 @@ static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
     c->budget = p->send_depth + c->rx_count;
 }
 
+/* Takes c off everything of its engine's that knows it. */
+static void unlink_conn(struct dp_engine *e, struct dp_conn *c) {
+    if (c->dirty)
+        TAILQ_REMOVE(&e->dirty, c, dirty_link);
+    if (c->starved)
+        e->starved--;
+    dp_notice_forget(c);
+    table_remove(e, c);
+}
+
 int dp_conn_create(const struct dp_conn_params *p, struct dp_conn **out) {
     int rc;
 
@@ -166,9 +176,7 @@ no_recv:
      * gone.
      */
     dp_conn_detach(c);
-    if (c->starved)
-        e->starved--;
-    table_remove(e, c);
+    unlink_conn(e, c);
 no_entry:
     free_memory(c);
 unlock:
@@ -274,12 +282,7 @@ int dp_conn_destroy(struct dp_conn *c) {
     struct dp_qd *q = c->qd >= 0 ? dp_qd_of(e, c->qd) : NULL;
     if (q && q->conn == c)
         q->conn = NULL;
-    if (c->dirty)
-        TAILQ_REMOVE(&e->dirty, c, dirty_link);
-    if (c->starved)
-        e->starved--;
-    dp_notice_forget(c);
-    table_remove(e, c);
+    unlink_conn(e, c);
     free_memory(c);
     dp_unlock(e);
     dp_count(&dp_counts.conns, -1);

@@ -1,13 +1,15 @@
 package ctest_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"catmint/datapath/ctest"
 )
 
 // engineProgram is a test of the whole engine on the simulated fabric, without Go.
-func engineProgram(name string, args ...string) ctest.Program {
+func engineProgram(t *testing.T, name string, args ...string) ctest.Program {
+	t.Helper()
 	sources := []string{"datapath/ctest/testdata/" + name}
 	for _, f := range []string{
 		"arena", "arena_chunk", "arena_mr", "arena_pool", "close", "conn", "demi", "device", "engine",
@@ -15,13 +17,37 @@ func engineProgram(name string, args ...string) ctest.Program {
 	} {
 		sources = append(sources, "datapath/"+f+".c")
 	}
-	for _, f := range []string{"cq", "fabric", "mr", "post", "qp", "wire"} {
-		sources = append(sources, "rdma/sim/sim_"+f+".c")
+	sim, err := filepath.Glob(filepath.Join(ctest.Root(t), "rdma/sim/sim_*.c"))
+	if err != nil || len(sim) == 0 {
+		t.Fatal("no simulated fabric", err)
+	}
+	for _, f := range sim {
+		sources = append(sources, "rdma/sim/"+filepath.Base(f))
 	}
 	return ctest.Program{Sources: sources, Includes: []string{"rdma", "datapath/wire", "qtoken"}, Args: args}
 }
 
 func TestEngineFlow(t *testing.T) {
 	t.Parallel()
-	ctest.Run(t, engineProgram("engine_flow_test.c"), ctest.Address)
+	ctest.Run(t, engineProgram(t, "engine_flow_test.c"), ctest.Address)
+}
+
+func TestEngineClose(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_close_test.c"), ctest.Address)
+}
+
+func TestEngineFaults(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_fault_test.c"), ctest.Address)
+}
+
+func TestEngineWaiting(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_wait_test.c"), ctest.Address, ctest.Thread)
+}
+
+func TestDemiCalls(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_demi_test.c"), ctest.Address)
 }

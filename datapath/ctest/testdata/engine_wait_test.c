@@ -1,0 +1,488 @@
+/* Waiting: results, order, timeouts, and no lost wake-up among many threads. */
+#include <pthread.h>
+#include <poll.h>
+
+#include "world.h"
+
+static struct timespec ms(long n) {
+    return (struct timespec){.tv_sec = n / 1000, .tv_nsec = n % 1000 * 1000000};
+}
+
+static demi_qtoken_t control_token(struct side *s) {
+    demi_qtoken_t qt;
+    CHECK_EQ(dp_token_alloc(s->engine, s->qd, DEMI_OPC_CONNECT, &qt), 0);
+    return qt;
+}
+
+static struct setup threaded(enum dp_wait_mode mode) {
+    struct setup u = world_defaults();
+    u.fabric.threads = true;
+    u.engine.wait_mode = mode;
+    return u;
+}
+
+/* ---- One thread ------------------------------------------------------------------------------- */
+
+static void a_token_is_redeemed_once(void) {
+    struct world w;
+    demi_qresult_t qr;
+    world_open(&w, world_defaults());
+    demi_qtoken_t qt = control_token(&w.a);
+    CHECK_EQ(dp_wait(qt, &qr, &no_time), ETIMEDOUT);
+    CHECK_EQ(dp_token_redeem(qt, &qr), ETIMEDOUT);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_ACCEPT, 0, NULL), EINVAL); /* not its opcode */
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_CONNECT, 1, NULL), EINVAL);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_FAILED, 0, NULL), EINVAL);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_CONNECT, 0, NULL), 0);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_CONNECT, 0, NULL), EINVAL);
+    CHECK_EQ(dp_token_abandon(qt), EINVAL);
+    CHECK_EQ(dp_wait(qt, &qr, NULL), 0);
+    CHECK_EQ(qr.qr_opcode, DEMI_OPC_CONNECT);
+    CHECK_EQ(qr.qr_qd, w.a.qd);
+    CHECK_EQ(qr.qr_qt, qt);
+    CHECK_EQ(dp_wait(qt, &qr, NULL), EINVAL);
+    CHECK_EQ(dp_token_redeem(qt, &qr), EINVAL);
+    CHECK_EQ(dp_wait(0, &qr, NULL), EINVAL);
+    CHECK_EQ(dp_wait(UINT64_MAX, &qr, NULL), EINVAL);
+    CHECK_EQ(dp_wait(qt ^ ((uint64_t)500 << 54), &qr, NULL), EINVAL); /* no such engine */
+    qt = control_token(&w.a);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_FAILED, ECONNREFUSED, NULL), 0);
+    CHECK_EQ(dp_wait(qt, &qr, NULL), 0);
+    CHECK_EQ(qr.qr_opcode, DEMI_OPC_FAILED);
+    CHECK_EQ(qr.qr_ret, ECONNREFUSED);
+    qt = control_token(&w.a);
+    CHECK_EQ(dp_token_abandon(qt), 0);
+    CHECK_EQ(dp_wait(qt, &qr, NULL), EINVAL);
+    /* Those of the data plane are not the control plane's to complete. */
+    qt = must_pop(&w.a);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_POP, 0, NULL), EINVAL);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_FAILED, EIO, NULL), EINVAL);
+    CHECK_EQ(dp_token_abandon(qt), EINVAL);
+    CHECK_EQ(dp_token_alloc(w.a.engine, w.a.qd, DEMI_OPC_PUSH, &qt), EINVAL);
+    world_close(&w);
+}
+
+static void an_accept_result_comes_through(void) {
+    struct world w;
+    demi_qresult_t qr;
+    demi_qtoken_t qt;
+    world_open(&w, world_defaults());
+    demi_accept_result_t ares = {.qd = 777, .addr = {.sin_family = AF_INET, .sin_port = 99}};
+    CHECK_EQ(dp_token_alloc(w.a.engine, w.a.qd, DEMI_OPC_ACCEPT, &qt), 0);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_ACCEPT, 0, &ares), 0);
+    CHECK_EQ(dp_wait(qt, &qr, NULL), 0);
+    CHECK(memcmp(&qr.qr_value.ares, &ares, sizeof(ares)) == 0);
+    world_close(&w);
+}
+
+static void wait_any_takes_the_lowest_index(void) {
+    struct world w;
+    demi_qresult_t qr;
+    int offset = -7;
+    world_open(&w, world_defaults());
+    demi_qtoken_t qts[5];
+    for (int i = 0; i < 5; i++)
+        qts[i] = control_token(&w.a);
+    CHECK_EQ(dp_wait_any(qts, 5, &qr, &offset, &no_time), ETIMEDOUT);
+    CHECK_EQ(offset, -7);
+    CHECK_EQ(dp_token_complete(qts[3], DEMI_OPC_CONNECT, 0, NULL), 0);
+    CHECK_EQ(dp_token_complete(qts[1], DEMI_OPC_CONNECT, 0, NULL), 0);
+    CHECK_EQ(dp_wait_any(qts, 5, &qr, &offset, NULL), 0);
+    CHECK_EQ(offset, 1);
+    CHECK_EQ(qr.qr_qt, qts[1]);
+    /* One that is none spoils the list, and nothing is taken. */
+    CHECK_EQ(dp_wait_any(qts, 5, &qr, &offset, NULL), EINVAL);
+    qts[1] = qts[0];
+    CHECK_EQ(dp_wait_any(qts, 5, &qr, &offset, NULL), 0);
+    CHECK_EQ(offset, 3);
+    CHECK_EQ(dp_token_abandon(qts[0]), 0);
+    CHECK_EQ(dp_token_abandon(qts[2]), 0);
+    CHECK_EQ(dp_token_abandon(qts[4]), 0);
+    world_close(&w);
+}
+
+static void tokens_of_two_engines_do_not_mix(void) {
+    struct world w;
+    demi_qresult_t qr;
+    int offset;
+    world_open(&w, world_defaults());
+    demi_qtoken_t qts[2] = {control_token(&w.a), control_token(&w.b)};
+    CHECK_EQ(dp_token_complete(qts[0], DEMI_OPC_CONNECT, 0, NULL), 0);
+    CHECK_EQ(dp_wait_any(qts, 2, &qr, &offset, NULL), EINVAL);
+    CHECK_EQ(dp_wait_any(qts, 1, &qr, &offset, NULL), 0);
+    CHECK_EQ(dp_token_abandon(qts[1]), 0);
+    world_close(&w);
+}
+
+static void wait_next_n_waits_for_all_or_gives_what_there_is(void) {
+    struct world w;
+    demi_qresult_t qrs[4];
+    int n = 9;
+    world_open(&w, world_defaults());
+    demi_qtoken_t qts[6];
+    for (int i = 0; i < 6; i++)
+        qts[i] = control_token(&w.a);
+    CHECK_EQ(dp_wait_next_n(w.a.engine, qrs, 4, &n, &no_time), ETIMEDOUT);
+    CHECK_EQ(n, 0);
+    for (int i = 5; i >= 0; i--)
+        CHECK_EQ(dp_token_complete(qts[i], DEMI_OPC_CONNECT, 0, NULL), 0);
+    CHECK_EQ(dp_wait_next_n(w.a.engine, qrs, 4, &n, NULL), 0);
+    CHECK_EQ(n, 4);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(qrs[i].qr_qt, qts[5 - i]);
+    struct timespec t = ms(5);
+    CHECK_EQ(dp_wait_next_n(w.a.engine, qrs, 4, &n, &t), ETIMEDOUT);
+    CHECK_EQ(n, 2);
+    CHECK_EQ(dp_wait(qts[0], &qrs[0], NULL), EINVAL); /* consumed all the same */
+    CHECK_EQ(dp_wait_next_n(NULL, qrs, 1, &n, NULL), EINVAL);
+    world_close(&w);
+}
+
+static void a_watched_token_gives_one_notice_and_is_kept_for_its_watcher(void) {
+    struct world w;
+    demi_qresult_t qr;
+    bool done;
+    int n;
+    world_open(&w, world_defaults());
+    demi_qtoken_t qts[200];
+    for (int i = 0; i < 200; i++) {
+        qts[i] = control_token(&w.a);
+        CHECK_EQ(dp_token_watch(qts[i], &done), 0);
+        CHECK(!done);
+        CHECK_EQ(dp_token_watch(qts[i], &done), 0); /* twice is once */
+    }
+    struct pollfd p = {.fd = dp_engine_notice_fd(w.a.engine), .events = POLLIN};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    CHECK_EQ(dp_token_unwatch(qts[199]), 0);
+    for (int i = 0; i < 200; i++)
+        CHECK_EQ(i == 7 ? dp_token_abandon(qts[i])
+                        : dp_token_complete(qts[i], DEMI_OPC_CONNECT, 0, NULL),
+                 0);
+    CHECK_EQ(poll(&p, 1, 0), 1);
+    CHECK_EQ(dp_wait_next_n(w.a.engine, &qr, 1, &n, &no_time), 0);
+    CHECK_EQ(qr.qr_qt, qts[199]); /* the only one that nobody watches */
+    CHECK_EQ(dp_wait_next_n(w.a.engine, &qr, 1, &n, &no_time), ETIMEDOUT);
+    side_notices(&w.a);
+    CHECK_EQ(w.a.tokens, 199);
+    CHECK_EQ(w.a.last_token, qts[198]);
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    CHECK_EQ(dp_token_watch(qts[0], &done), 0);
+    CHECK(done);
+    CHECK_EQ(dp_token_watch(qts[7], &done), EINVAL);
+    for (int i = 0; i < 199; i++)
+        CHECK_EQ(dp_token_redeem(qts[i], &qr), i == 7 ? EINVAL : 0);
+    side_notices(&w.a);
+    CHECK_EQ(w.a.tokens, 199);
+    world_close(&w);
+}
+
+static void a_timeout_is_waited_out(void) {
+    struct world w;
+    demi_qresult_t qr;
+    for (int mode = 0; mode < 3; mode++) {
+        world_open(&w, threaded((enum dp_wait_mode)mode));
+        demi_qtoken_t qt = control_token(&w.a);
+        struct timespec t = ms(30), before, after, bad = {-1, 0};
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        CHECK_EQ(dp_wait(qt, &qr, &t), ETIMEDOUT);
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        int64_t ns = (after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec;
+        CHECK(ns >= 30000000);
+        CHECK_EQ(dp_wait(qt, &qr, &bad), EINVAL);
+        t = (struct timespec){INT64_MAX, 999999999}; /* for practical purposes, for ever */
+        CHECK_EQ(dp_token_complete(qt, DEMI_OPC_CONNECT, 0, NULL), 0);
+        CHECK_EQ(dp_wait(qt, &qr, &t), 0);
+        world_close(&w);
+    }
+}
+
+static void the_housekeeper_arms_only_when_there_is_nothing_to_do(void) {
+    struct world w;
+    struct setup u = world_defaults();
+    world_open(&w, u);
+    world_run(&w);
+    CHECK_EQ(dp_engine_arm(w.b.engine), 0);
+    struct pollfd p = {.fd = w.b.channel->fd, .events = POLLIN};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    uint64_t activity = dp_engine_activity(w.b.engine);
+    must_succeed(must_push(&w.a, 64, 1, 0), DEMI_OPC_PUSH);
+    CHECK_EQ(poll(&p, 1, 0), 1);
+    CHECK_EQ(dp_engine_channel_event(w.b.engine), 1);
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    CHECK_EQ(dp_engine_activity(w.b.engine), activity);
+    must_succeed(must_push(&w.a, 64, 1, 1), DEMI_OPC_PUSH);
+    CHECK_EQ(dp_engine_arm(w.b.engine), EAGAIN); /* came before */
+    CHECK_EQ(dp_engine_arm(w.b.engine), 0);
+    demi_qresult_t qr;
+    demi_qtoken_t pop = must_pop(&w.b);
+    CHECK_EQ(dp_wait(pop, &qr, &no_time), 0);
+    CHECK(dp_engine_activity(w.b.engine) != activity);
+    demi_sgarray_t sga = qr.qr_value.sga;
+    CHECK_EQ(dp_sgafree(w.b.engine, &sga), 0);
+    world_close(&w);
+}
+
+/* ---- Many threads ------------------------------------------------------------------------------ */
+
+#define THREADS 6
+#define ROUNDS 3000
+
+struct crew {
+    struct world w;
+    demi_qtoken_t qts[THREADS]; /* atomic: the token that thread i waits for, 0: none */
+    int rounds;
+};
+struct worker {
+    struct crew *crew;
+    int i;
+};
+
+static void *completes_tokens(void *arg) {
+    struct crew *c = arg;
+    unsigned long long x = 99;
+    for (int left = THREADS * c->rounds; left;) {
+        int i = (int)(test_random(&x) % THREADS);
+        demi_qtoken_t qt = __atomic_exchange_n(&c->qts[i], 0, __ATOMIC_ACQ_REL);
+        if (!qt) {
+            if ((test_random(&x) & 63) == 0)
+                sched_yield();
+            continue;
+        }
+        /* Sometimes at once, sometimes when its waiter has gone to sleep. */
+        for (int spin = (int)(test_random(&x) % 2000); spin > 0; spin--)
+            __atomic_load_n(&c->qts[0], __ATOMIC_RELAXED);
+        CHECK_EQ(dp_token_complete(qt, DEMI_OPC_CONNECT, 0, NULL), 0);
+        left--;
+    }
+    return NULL;
+}
+
+static void *waits_for_tokens(void *arg) {
+    struct worker *me = arg;
+    struct crew *c = me->crew;
+    for (int n = 0; n < c->rounds; n++) {
+        demi_qresult_t qr;
+        demi_qtoken_t qt = control_token(&c->w.a);
+        __atomic_store_n(&c->qts[me->i], qt, __ATOMIC_RELEASE);
+        CHECK_EQ(dp_wait(qt, &qr, NULL), 0);
+        CHECK_EQ(qr.qr_qt, qt);
+    }
+    return NULL;
+}
+
+/* A connect token that completes while its waiter sleeps, over and over; one engine. */
+static void no_wake_up_is_lost_among_many_waiters(void) {
+    for (int mode = 0; mode < 3; mode += 2) {
+        struct crew c = {.rounds = ROUNDS};
+        struct worker me[THREADS];
+        pthread_t t[THREADS + 1];
+        world_open(&c.w, threaded((enum dp_wait_mode)mode));
+        CHECK_EQ(pthread_create(&t[THREADS], NULL, completes_tokens, &c), 0);
+        for (int i = 0; i < THREADS; i++) {
+            me[i] = (struct worker){.crew = &c, .i = i};
+            CHECK_EQ(pthread_create(&t[i], NULL, waits_for_tokens, &me[i]), 0);
+        }
+        for (int i = 0; i <= THREADS; i++)
+            CHECK_EQ(pthread_join(t[i], NULL), 0);
+        world_close(&c.w);
+    }
+}
+
+/* Pairs of threads play ping-pong on connections of the same two engines. */
+struct pair {
+    struct side a, b;
+    int rounds;
+};
+
+static demi_qresult_t wait_ok(demi_qtoken_t qt) {
+    demi_qresult_t qr;
+    CHECK_EQ(dp_wait(qt, &qr, NULL), 0);
+    return qr;
+}
+
+static void *pings(void *arg) {
+    struct pair *p = arg;
+    for (uint64_t n = 0; n < (uint64_t)p->rounds; n++) {
+        uint32_t len = n % 3 ? 64 : 700;
+        demi_qtoken_t pop = must_pop(&p->a), qt = must_push(&p->a, len, 1, n);
+        CHECK_EQ(wait_ok(qt).qr_opcode, DEMI_OPC_PUSH);
+        demi_qresult_t qr = wait_ok(pop);
+        CHECK_EQ(qr.qr_opcode, DEMI_OPC_POP);
+        demi_sgarray_t sga = qr.qr_value.sga;
+        check_bytes(&sga, len, 1, n);
+        CHECK_EQ(dp_sgafree(p->a.engine, &sga), 0);
+    }
+    return NULL;
+}
+
+static void *pongs(void *arg) {
+    struct pair *p = arg;
+    for (int n = 0; n < p->rounds; n++) {
+        demi_qresult_t qr = wait_ok(must_pop(&p->b));
+        demi_sgarray_t sga = qr.qr_value.sga;
+        demi_qtoken_t qt;
+        CHECK_EQ(dp_push(p->b.qd, &sga, &qt), 0);
+        CHECK_EQ(dp_sgafree(p->b.engine, &sga), 0);
+        CHECK_EQ(wait_ok(qt).qr_opcode, DEMI_OPC_PUSH);
+    }
+    return NULL;
+}
+
+static void waiters_on_one_engine_share_its_completions(void) {
+    for (int mode = 0; mode < 3; mode++) {
+        struct world w;
+        struct pair p[3];
+        pthread_t t[6];
+        world_open(&w, threaded((enum dp_wait_mode)mode));
+        for (int i = 0; i < 3; i++) {
+            p[i] = (struct pair){.a = w.a, .b = w.b, .rounds = mode == DP_WAIT_SPIN ? 200 : 1500};
+            side_make_conn(&p[i].a);
+            side_make_conn(&p[i].b);
+            CHECK_EQ(sim_qp_connect(p[i].a.qp, p[i].b.qp), 0);
+            CHECK_EQ(dp_conn_establish(p[i].a.conn, p[i].a.qd, &p[i].b.limits), 0);
+            CHECK_EQ(dp_conn_establish(p[i].b.conn, p[i].b.qd, &p[i].a.limits), 0);
+            CHECK_EQ(pthread_create(&t[2 * i], NULL, pings, &p[i]), 0);
+            CHECK_EQ(pthread_create(&t[2 * i + 1], NULL, pongs, &p[i]), 0);
+        }
+        for (int i = 0; i < 6; i++)
+            CHECK_EQ(pthread_join(t[i], NULL), 0);
+        for (int i = 0; i < 3; i++) {
+            side_destroy_conn(&p[i].a);
+            side_destroy_conn(&p[i].b);
+        }
+        world_close(&w);
+    }
+}
+
+/* What the housekeeper goroutine does, as a thread: the leader when no C thread sleeps. */
+struct housekeeper {
+    struct side *side;
+    int stop; /* atomic */
+    int wake; /* eventfd-like pipe end */
+};
+
+static void *keeps_house(void *arg) {
+    struct housekeeper *h = arg;
+    struct side *s = h->side;
+    while (!__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE)) {
+        int rc = dp_engine_arm(s->engine);
+        if (rc == EAGAIN)
+            continue;
+        CHECK(rc == 0 || rc == EBUSY);
+        struct pollfd p[3] = {{.fd = dp_engine_notice_fd(s->engine), .events = POLLIN},
+                              {.fd = h->wake, .events = POLLIN},
+                              {.fd = rc == 0 ? s->channel->fd : -1, .events = POLLIN}};
+        CHECK(poll(p, 3, -1) > 0);
+        side_notices(s);
+        if (p[2].revents)
+            (void)dp_engine_channel_event(s->engine);
+    }
+    return NULL;
+}
+
+static void the_housekeeper_and_sleeping_threads_hand_over(void) {
+    struct world w;
+    struct pair p;
+    struct housekeeper h = {0};
+    pthread_t t[3];
+    int fds[2];
+    CHECK_EQ(pipe(fds), 0);
+    world_open(&w, threaded(DP_WAIT_BLOCK));
+    p = (struct pair){.a = w.a, .b = w.b, .rounds = 3000};
+    h.side = &w.b;
+    h.wake = fds[0];
+    CHECK_EQ(pthread_create(&t[2], NULL, keeps_house, &h), 0);
+    CHECK_EQ(pthread_create(&t[0], NULL, pings, &p), 0);
+    CHECK_EQ(pthread_create(&t[1], NULL, pongs, &p), 0);
+    CHECK_EQ(pthread_join(t[0], NULL), 0);
+    CHECK_EQ(pthread_join(t[1], NULL), 0);
+    /* Nobody waits on b any more: credits move all the same, by the housekeeper. */
+    demi_qtoken_t pops[3];
+    for (int i = 0; i < 3; i++)
+        pops[i] = must_pop(&w.b);
+    for (uint64_t i = 0; i < 3; i++)
+        CHECK_EQ(wait_ok(must_push(&w.a, 700, 5, i)).qr_opcode, DEMI_OPC_PUSH);
+    struct timespec t0, now;
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    while (!is_done(pops[2])) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        CHECK(now.tv_sec - t0.tv_sec < 60);
+        sched_yield();
+    }
+    for (uint64_t i = 0; i < 3; i++)
+        must_get(&w.b, pops[i], 700, 5, i);
+    __atomic_store_n(&h.stop, 1, __ATOMIC_RELEASE);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(pthread_join(t[2], NULL), 0);
+    close(fds[0]);
+    close(fds[1]);
+    world_close(&w);
+}
+
+static void *waits_next(void *arg) {
+    struct side *s = arg;
+    demi_qresult_t qrs[16];
+    int n;
+    CHECK_EQ(dp_wait_next_n(s->engine, qrs, 16, &n, NULL), 0);
+    CHECK_EQ(n, 16);
+    return NULL;
+}
+
+static void two_threads_may_take_the_next_results(void) {
+    struct world w;
+    pthread_t t[2];
+    world_open(&w, threaded(DP_WAIT_ADAPTIVE));
+    for (int round = 0; round < 50; round++) {
+        demi_qtoken_t qts[32];
+        for (int i = 0; i < 2; i++)
+            CHECK_EQ(pthread_create(&t[i], NULL, waits_next, &w.a), 0);
+        for (int i = 0; i < 32; i++)
+            qts[i] = control_token(&w.a);
+        for (int i = 0; i < 32; i++)
+            CHECK_EQ(dp_token_complete(qts[i], DEMI_OPC_CONNECT, 0, NULL), 0);
+        for (int i = 0; i < 2; i++)
+            CHECK_EQ(pthread_join(t[i], NULL), 0);
+    }
+    world_close(&w);
+}
+
+static void *waits_in_vain(void *arg) {
+    demi_qresult_t qr;
+    demi_qtoken_t *qt = arg;
+    CHECK_EQ(dp_wait(*qt, &qr, NULL), EINVAL);
+    return NULL;
+}
+
+static void a_token_that_goes_away_wakes_its_waiter(void) {
+    struct world w;
+    pthread_t t[2];
+    world_open(&w, threaded(DP_WAIT_BLOCK));
+    for (int round = 0; round < 200; round++) {
+        demi_qtoken_t qt = control_token(&w.a);
+        for (int i = 0; i < 2; i++)
+            CHECK_EQ(pthread_create(&t[i], NULL, waits_in_vain, &qt), 0);
+        CHECK_EQ(dp_token_abandon(qt), 0);
+        for (int i = 0; i < 2; i++)
+            CHECK_EQ(pthread_join(t[i], NULL), 0);
+    }
+    world_close(&w);
+}
+
+int main(int argc, char **argv) {
+    static const struct test tests[] = {
+        TEST(a_token_is_redeemed_once),
+        TEST(an_accept_result_comes_through),
+        TEST(wait_any_takes_the_lowest_index),
+        TEST(tokens_of_two_engines_do_not_mix),
+        TEST(wait_next_n_waits_for_all_or_gives_what_there_is),
+        TEST(a_watched_token_gives_one_notice_and_is_kept_for_its_watcher),
+        TEST(a_timeout_is_waited_out),
+        TEST(the_housekeeper_arms_only_when_there_is_nothing_to_do),
+        TEST(no_wake_up_is_lost_among_many_waiters),
+        TEST(waiters_on_one_engine_share_its_completions),
+        TEST(the_housekeeper_and_sleeping_threads_hand_over),
+        TEST(two_threads_may_take_the_next_results),
+        TEST(a_token_that_goes_away_wakes_its_waiter),
+    };
+    return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
+}
