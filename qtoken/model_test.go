@@ -38,9 +38,10 @@ func (m *model) drop(tok qtoken.Token) {
 
 // exercise lets the table and the model do what data says, two bytes a step, and compares
 // them as it goes.
-func exercise(t testing.TB, data []byte) {
+func exercise(tb testing.TB, data []byte) {
+	tb.Helper()
 	const limit, maxGen, engine = 20, 6, 3
-	table := newTable(t, engine, limit)
+	table := newTable(tb, engine, limit)
 	table.SetMaxGeneration(maxGen)
 	m := &model{max: limit, maxGen: maxGen, live: map[qtoken.Token]*operation{}, ever: map[qtoken.Token]bool{}}
 	var known []qtoken.Token // every token ever given out, dead ones included, and wrong ones
@@ -55,12 +56,12 @@ func exercise(t testing.TB, data []byte) {
 		case 0, 1:
 			got, err := table.Alloc(int32(arg), ctable.OpPop)
 			if len(m.live)+m.retired == m.max {
-				require.Equal(t, syscall.EAGAIN, err)
+				require.Equal(tb, syscall.EAGAIN, err)
 				break
 			}
-			require.NoError(t, err)
-			require.False(t, m.ever[got], "%v was given out before", got)
-			require.True(t, got.Valid())
+			require.NoError(tb, err)
+			require.False(tb, m.ever[got], "%v was given out before", got)
+			require.True(tb, got.Valid())
 			m.ever[got] = true
 			m.live[got] = &operation{qd: int32(arg), op: ctable.OpPop}
 			known = append(known, got)
@@ -71,10 +72,10 @@ func exercise(t testing.TB, data []byte) {
 			}
 			err := table.Complete(tok, code, ret, uint32(arg))
 			if op == nil || op.done {
-				require.Equal(t, syscall.EINVAL, err)
+				require.Equal(tb, syscall.EINVAL, err)
 				break
 			}
-			require.NoError(t, err)
+			require.NoError(tb, err)
 			op.done = true
 			op.result = ctable.Result{Token: tok, Op: code, QD: op.qd, Ret: ret}
 			if arg != 0 {
@@ -88,58 +89,58 @@ func exercise(t testing.TB, data []byte) {
 			got, err := table.Redeem(tok)
 			switch {
 			case op == nil:
-				require.Equal(t, syscall.EINVAL, err)
+				require.Equal(tb, syscall.EINVAL, err)
 			case !op.done:
-				require.Equal(t, syscall.ETIMEDOUT, err)
+				require.Equal(tb, syscall.ETIMEDOUT, err)
 			default:
-				require.NoError(t, err)
-				require.Equal(t, op.result, got)
+				require.NoError(tb, err)
+				require.Equal(tb, op.result, got)
 				m.drop(tok)
 			}
 		case 5:
 			err := table.Abandon(tok)
 			if op == nil {
-				require.Equal(t, syscall.EINVAL, err)
+				require.Equal(tb, syscall.EINVAL, err)
 				break
 			}
-			require.NoError(t, err)
+			require.NoError(tb, err)
 			m.drop(tok)
 		case 6:
 			done, err := table.Watch(tok)
 			if op == nil {
-				require.Equal(t, syscall.EINVAL, err)
+				require.Equal(tb, syscall.EINVAL, err)
 				break
 			}
-			require.NoError(t, err)
-			require.Equal(t, op.done, done)
+			require.NoError(tb, err)
+			require.Equal(tb, op.done, done)
 			op.watched = true
 			m.order = slices.DeleteFunc(m.order, func(o qtoken.Token) bool { return o == tok })
 		case 7:
 			err := table.Unwatch(tok)
 			if op == nil {
-				require.Equal(t, syscall.EINVAL, err)
+				require.Equal(tb, syscall.EINVAL, err)
 				break
 			}
-			require.NoError(t, err)
+			require.NoError(tb, err)
 			if op.watched && op.done {
 				m.order = append(m.order, tok)
 			}
 			op.watched = false
 		}
-		compare(t, table, m)
+		compare(tb, table, m)
 		if len(data)%64 < 2 {
-			compareStates(t, table, m, known)
+			compareStates(tb, table, m, known)
 		}
 	}
-	compareStates(t, table, m, known)
+	compareStates(tb, table, m, known)
 	for tok := range m.live {
-		require.NoError(t, table.Abandon(tok))
+		require.NoError(tb, table.Abandon(tok))
 	}
-	require.NoError(t, table.Close())
+	require.NoError(tb, table.Close())
 }
 
-func compare(t testing.TB, table *ctable.Table, m *model) {
-	t.Helper()
+func compare(tb testing.TB, table *ctable.Table, m *model) {
+	tb.Helper()
 	done := 0
 	for _, op := range m.live {
 		if op.done {
@@ -147,7 +148,7 @@ func compare(t testing.TB, table *ctable.Table, m *model) {
 		}
 	}
 	if table.Alive() != len(m.live) || table.Done() != done || table.Retired() != m.retired {
-		t.Fatalf("alive, done, retired: %d, %d, %d; the model has %d, %d, %d",
+		tb.Fatalf("alive, done, retired: %d, %d, %d; the model has %d, %d, %d",
 			table.Alive(), table.Done(), table.Retired(), len(m.live), done, m.retired)
 	}
 	var next qtoken.Token
@@ -155,13 +156,13 @@ func compare(t testing.TB, table *ctable.Table, m *model) {
 		next = m.order[0]
 	}
 	if got := table.NextDone(); got != next {
-		t.Fatalf("next done is %v; the model has %v", got, next)
+		tb.Fatalf("next done is %v; the model has %v", got, next)
 	}
 }
 
 // compareStates looks at every token that was ever alive.
-func compareStates(t testing.TB, table *ctable.Table, m *model, known []qtoken.Token) {
-	t.Helper()
+func compareStates(tb testing.TB, table *ctable.Table, m *model, known []qtoken.Token) {
+	tb.Helper()
 	for _, tok := range known {
 		want := ctable.Free
 		if op := m.live[tok]; op != nil && op.done {
@@ -170,7 +171,7 @@ func compareStates(t testing.TB, table *ctable.Table, m *model, known []qtoken.T
 			want = ctable.Pending
 		}
 		if got := table.Peek(tok); got != want {
-			t.Fatalf("%v: state %v; the model has %v", tok, got, want)
+			tb.Fatalf("%v: state %v; the model has %v", tok, got, want)
 		}
 	}
 }

@@ -13,10 +13,10 @@ import (
 )
 
 func TestGoAndCAgreeOnTheEncoding(t *testing.T) {
-	assert.EqualValues(t, ctable.IndexBits, qtoken.IndexBits)
-	assert.EqualValues(t, ctable.GenerationBits, qtoken.GenerationBits)
-	assert.EqualValues(t, ctable.EngineBits, qtoken.EngineBits)
-	assert.EqualValues(t, ctable.MaxEngine, qtoken.MaxEngine)
+	assert.Equal(t, ctable.IndexBits, qtoken.IndexBits)
+	assert.Equal(t, ctable.GenerationBits, qtoken.GenerationBits)
+	assert.Equal(t, ctable.EngineBits, qtoken.EngineBits)
+	assert.Equal(t, ctable.MaxEngine, qtoken.MaxEngine)
 	require.NoError(t, quick.Check(func(engine uint32, generation uint64, index uint32) bool {
 		engine %= qtoken.MaxEngine + 1
 		generation &= qtoken.MaxGeneration
@@ -28,7 +28,7 @@ func TestGoAndCAgreeOnTheEncoding(t *testing.T) {
 }
 
 func TestASlotIsTwoCacheLines(t *testing.T) {
-	assert.EqualValues(t, 128, ctable.SlotSize)
+	assert.Equal(t, 128, ctable.SlotSize)
 }
 
 func TestZeroAndAllOnesAreNeverTokens(t *testing.T) {

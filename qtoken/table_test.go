@@ -13,17 +13,17 @@ import (
 	"catmint/qtoken/internal/ctable"
 )
 
-func newTable(t testing.TB, engine, maxTokens uint32) *ctable.Table {
-	t.Helper()
+func newTable(tb testing.TB, engine, maxTokens uint32) *ctable.Table {
+	tb.Helper()
 	table, err := ctable.New(engine, maxTokens)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return table
 }
 
-func mustAlloc(t testing.TB, table *ctable.Table, op int) qtoken.Token {
-	t.Helper()
+func mustAlloc(tb testing.TB, table *ctable.Table, op int) qtoken.Token {
+	tb.Helper()
 	tok, err := table.Alloc(500, op)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return tok
 }
 

@@ -42,8 +42,8 @@ type Program struct {
 var Warnings = []string{"-std=c11", "-Wall", "-Wextra", "-Werror"}
 
 // Root returns the root of the module.
-func Root(t testing.TB) string {
-	t.Helper()
+func Root(tb testing.TB) string {
+	tb.Helper()
 	dir, err := os.Getwd()
 	for err == nil {
 		if _, statErr := os.Stat(filepath.Join(dir, "go.mod")); statErr == nil {
@@ -54,7 +54,7 @@ func Root(t testing.TB) string {
 		}
 		dir = filepath.Dir(dir)
 	}
-	t.Fatal(err)
+	tb.Fatal(err)
 	return ""
 }
 
@@ -74,40 +74,40 @@ func Run(t *testing.T, p Program, sanitizers ...Sanitizer) {
 }
 
 // Build compiles p with gcc (or $CC) and returns the executable's path.
-func Build(t testing.TB, p Program, flags ...string) string {
-	t.Helper()
-	root := Root(t)
-	bin := filepath.Join(t.TempDir(), "program")
+func Build(tb testing.TB, p Program, flags ...string) string {
+	tb.Helper()
+	root := Root(tb)
+	bin := filepath.Join(tb.TempDir(), "program")
 	args := append([]string{"-g", "-D_GNU_SOURCE=1", "-o", bin}, Warnings...)
 	args = append(append(args, flags...), p.Flags...)
 	for _, dir := range append([]string{".", "include", "datapath", "datapath/ctest/testdata"}, p.Includes...) {
-		touch(t, filepath.Join(root, dir))
+		touch(tb, filepath.Join(root, dir))
 		args = append(args, "-I"+filepath.Join(root, dir))
 	}
 	for _, src := range p.Sources {
-		touch(t, filepath.Dir(filepath.Join(root, src)))
+		touch(tb, filepath.Dir(filepath.Join(root, src)))
 		args = append(args, filepath.Join(root, src))
 	}
 	args = append(append(args, p.Libs...), "-pthread")
-	if out, err := exec.Command(compiler(), args...).CombinedOutput(); err != nil { //nolint:gosec // the test's own command
-		t.Fatalf("%s: %v\n%s", strings.Join(p.Sources, " "), err, out)
+	if out, err := exec.Command(compiler(), args...).CombinedOutput(); err != nil {
+		tb.Fatalf("%s: %v\n%s", strings.Join(p.Sources, " "), err, out)
 	}
 	return bin
 }
 
 // Analyze runs gcc's static analyzer over one source; a finding fails the test.
-func Analyze(t testing.TB, source string, includes ...string) {
-	t.Helper()
-	root := Root(t)
+func Analyze(tb testing.TB, source string, includes ...string) {
+	tb.Helper()
+	root := Root(tb)
 	args := append([]string{"-O2", "-fanalyzer", "-D_GNU_SOURCE=1", "-c", "-o", os.DevNull}, Warnings...)
 	for _, dir := range append([]string{".", "include", "datapath"}, includes...) {
-		touch(t, filepath.Join(root, dir))
+		touch(tb, filepath.Join(root, dir))
 		args = append(args, "-I"+filepath.Join(root, dir))
 	}
-	touch(t, filepath.Dir(filepath.Join(root, source)))
+	touch(tb, filepath.Dir(filepath.Join(root, source)))
 	args = append(args, filepath.Join(root, source))
-	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil { //nolint:gosec // the test's own command
-		t.Fatalf("%s: %v\n%s", source, err, out)
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		tb.Fatalf("%s: %v\n%s", source, err, out)
 	}
 }
 
@@ -120,16 +120,16 @@ func compiler() string {
 
 // touch reads the C files of a folder, so that go test knows that the result depends on
 // them and does not answer from its cache when one has changed.
-func touch(t testing.TB, dir string) {
-	t.Helper()
+func touch(tb testing.TB, dir string) {
+	tb.Helper()
 	for _, pattern := range []string{"*.c", "*.h", "demi/*.h"} {
 		files, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, f := range files {
-			if _, err := os.ReadFile(f); err != nil { //nolint:gosec // files of this module
-				t.Fatal(err)
+			if _, err := os.ReadFile(f); err != nil {
+				tb.Fatal(err)
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func execute(t *testing.T, p Program, s Sanitizer, bin string) ([]byte, error) {
 	if s.Fixed {
 		argv = append([]string{"setarch", "-R"}, argv...)
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the program just built
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "ASAN_OPTIONS=detect_leaks=1", "TSAN_OPTIONS=halt_on_error=1", "UBSAN_OPTIONS=print_stacktrace=1")
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
