@@ -17,7 +17,6 @@ func TestDataVerbsInC(t *testing.T) {
 		{"verbs_test.c", "address,undefined"},
 		{"stress_test.c", "address,undefined"},
 		{"threads_test.c", "thread"},
-		{"threads_test.c", "address,undefined"},
 	} {
 		t.Run(suite.source+" "+suite.sanitizers, func(t *testing.T) {
 			t.Parallel()

@@ -25,6 +25,8 @@ type device struct {
 	mu       sync.Mutex
 	handlers map[int]func(rdma.AsyncEvent)
 	nextKey  int
+	reader   *asyncReader
+	readers  sync.WaitGroup
 }
 
 var _ rdma.Device = (*device)(nil)
@@ -116,33 +118,4 @@ func (d *device) GIDs(port int) ([]rdma.GID, error) {
 		})
 	}
 	return gids, nil
-}
-
-// OnAsyncEvent implements [rdma.Device].
-func (d *device) OnAsyncEvent(f func(rdma.AsyncEvent)) (cancel func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	key := d.nextKey
-	d.nextKey++
-	d.handlers[key] = f
-	return func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.handlers, key)
-	}
-}
-
-// dispatch hands an asynchronous event to whoever asked for them.
-func (d *device) dispatch(ev rdma.AsyncEvent) {
-	d.mu.Lock()
-	fs := make([]func(rdma.AsyncEvent), 0, len(d.handlers))
-	for k := range d.nextKey {
-		if f := d.handlers[k]; f != nil {
-			fs = append(fs, f)
-		}
-	}
-	d.mu.Unlock()
-	for _, f := range fs {
-		f(ev)
-	}
 }

@@ -157,7 +157,6 @@ func (h *Host) RemoveDevice(name string) bool {
 	C.sim_device_remove(d.ctx)
 	n.mu.Unlock()
 	close(d.removed)
-	d.dispatch(rdma.AsyncEvent{Type: rdma.EventDeviceFatal})
 	return true
 }
 

@@ -160,13 +160,14 @@ func (n *Network) Close() error {
 		return fmt.Errorf("%w: %v", ErrAlive, c)
 	}
 	n.closed = true
+	n.mu.Unlock()
+	n.clock.shut()
 	for _, h := range n.hosts {
 		for _, d := range h.all {
+			d.stopReader()
 			C.sim_device_destroy(d.ctx)
 		}
 	}
-	n.mu.Unlock()
-	n.clock.shut()
 	C.sim_fabric_destroy(n.fabric)
 	return nil
 }

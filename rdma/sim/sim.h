@@ -120,6 +120,16 @@ void sim_device_query(struct ibv_context *ctx, struct sim_device_attr *out);
  */
 void sim_device_remove(struct ibv_context *ctx);
 
+/*
+ * Takes an asynchronous event; EAGAIN when there is none. ctx->async_fd is a non-blocking
+ * eventfd, readable while one waits. The events are CQ_ERR (a completion was dropped),
+ * QP_ACCESS_ERR and QP_REQ_ERR (a responder refused a request), COMM_EST (the first request
+ * reached a queue pair in RTR) and DEVICE_FATAL (the device was removed). An event of an
+ * object that has been destroyed is not reported; beyond 256 that nobody takes, new ones are
+ * lost.
+ */
+int sim_device_get_async_event(struct ibv_context *ctx, struct ibv_async_event *out);
+
 /* ---- Protection domains and memory regions --------------------------------------------- */
 
 int sim_pd_create(struct ibv_context *ctx, struct ibv_pd **out);

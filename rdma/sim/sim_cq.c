@@ -153,6 +153,7 @@ int sim_cq_destroy(struct ibv_cq *ibcq) {
             ch->users--;
             ibcq->channel->refcnt--;
         }
+        sim_async_forget(d, cq);
         d->num_cqs--;
         d->f->stats.cqs--;
     }
@@ -201,6 +202,9 @@ void sim_cq_push(struct sim_cq *cq, const struct sim_cqe *e, bool solicited) {
     if (SIM_UNLIKELY(cq->head - cq->tail >= cq->mask)) {
         cq->overruns++;
         cq->f->stats.cq_overruns++;
+        sim_async_raise(
+            sim_dev_of(cq->ibv.context),
+            &(struct ibv_async_event){.element.cq = &cq->ibv, .event_type = IBV_EVENT_CQ_ERR});
         return;
     }
     cq->ring[cq->head++ & cq->mask] = *e;

@@ -1,6 +1,8 @@
-/* The fabric, its devices, what is alive on them, and failing calls. */
+/* The fabric and its devices: what is alive, failing calls, asynchronous events. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "sim_internal.h"
 
@@ -68,6 +70,60 @@ uint32_t sim_roundup_slots(uint32_t n) {
     return slots;
 }
 
+/* ---- Asynchronous events ---- */
+
+static int async_init(struct sim_device *d) {
+    d->ibv.async_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return d->ibv.async_fd < 0 ? errno : 0;
+}
+
+static void async_fini(struct sim_device *d) {
+    (void)close(d->ibv.async_fd);
+}
+
+void sim_async_raise(struct sim_device *d, const struct ibv_async_event *ev) {
+    const uint64_t one = 1;
+
+    if (d->async_head - d->async_tail == SIM_ASYNC_SLOTS)
+        return;
+    d->async[d->async_head++ % SIM_ASYNC_SLOTS] = *ev;
+    if (write(d->ibv.async_fd, &one, sizeof(one)) < 0)
+        return; /* cannot be: an eventfd takes 2^64 - 2 of these */
+}
+
+/* An object goes: nobody may be told of it any more. */
+void sim_async_forget(struct sim_device *d, const void *object) {
+    uint32_t to = d->async_tail;
+
+    for (uint32_t i = d->async_tail; i != d->async_head; i++) {
+        const struct ibv_async_event *ev = &d->async[i % SIM_ASYNC_SLOTS];
+
+        /* The members that point to objects share their place. */
+        if (ev->event_type != IBV_EVENT_DEVICE_FATAL && (const void *)ev->element.qp == object)
+            continue;
+        d->async[to++ % SIM_ASYNC_SLOTS] = *ev;
+    }
+    d->async_head = to;
+}
+
+int sim_device_get_async_event(struct ibv_context *ctx, struct ibv_async_event *out) {
+    struct sim_device *d = sim_dev_of(ctx);
+    uint64_t count;
+    int err = 0;
+
+    sim_lock(d->f);
+    if (d->async_head != d->async_tail)
+        *out = d->async[d->async_tail++ % SIM_ASYNC_SLOTS];
+    else
+        err = EAGAIN;
+    if (d->async_head == d->async_tail && read(ctx->async_fd, &count, sizeof(count)) < 0)
+        errno = 0; /* it was not readable */
+    sim_unlock(d->f);
+    return err;
+}
+
+/* ---- Devices ---- */
+
 static uint32_t or32(uint32_t value, uint32_t otherwise) {
     return value ? value : otherwise;
 }
@@ -94,12 +150,18 @@ static void fill_attr(struct sim_device_attr *a) {
 int sim_device_create(struct sim_fabric *f, const char *name, const struct sim_device_attr *attr,
                       struct ibv_context **out) {
     struct sim_device *d;
+    int err;
 
     if (!f || !name || !out)
         return EINVAL;
     d = calloc(1, sizeof(*d));
     if (!d)
         return ENOMEM;
+    err = async_init(d);
+    if (err) {
+        free(d);
+        return err;
+    }
     d->f = f;
     if (attr)
         d->attr = *attr;
@@ -113,7 +175,6 @@ int sim_device_create(struct sim_fabric *f, const char *name, const struct sim_d
     d->ibv.ops.post_send = sim_post_send;
     d->ibv.ops.post_recv = sim_post_recv;
     d->ibv.cmd_fd = -1;
-    d->ibv.async_fd = -1;
     d->ibv.num_comp_vectors = 1;
     sim_lock(f);
     f->stats.devices++;
@@ -134,6 +195,7 @@ int sim_device_destroy(struct ibv_context *ctx) {
     sim_unlock(f);
     if (busy)
         return EBUSY;
+    async_fini(d);
     free(d->mrs);
     free(d->generations);
     free(d);
@@ -153,6 +215,7 @@ void sim_device_remove(struct ibv_context *ctx) {
         if (qp->dev == d)
             sim_wire_error(qp);
     }
+    sim_async_raise(d, &(struct ibv_async_event){.event_type = IBV_EVENT_DEVICE_FATAL});
     sim_unlock(d->f);
 }
 

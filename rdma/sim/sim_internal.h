@@ -14,6 +14,8 @@
 #define SIM_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define SIM_INTERNAL __attribute__((visibility("hidden")))
 
+#define SIM_ASYNC_SLOTS 256
+
 struct sim_cq;
 struct sim_qp;
 
@@ -58,6 +60,8 @@ struct sim_device {
     uint32_t num_mr_slots;
     uint64_t mr_bytes;
     uint32_t num_pds, num_mrs, num_cqs, num_qps, num_channels;
+    struct ibv_async_event async[SIM_ASYNC_SLOTS];
+    uint32_t async_head, async_tail;
 };
 
 struct sim_pd {
@@ -145,6 +149,7 @@ struct sim_qp {
     uint64_t rnr_naks;
     /* Faults; has_faults: look at them. */
     bool has_faults, cut;
+    bool established; /* COMM_EST has been raised, or the queue pair was in RTS before */
     uint32_t fault_completion_in, fault_error_in, fault_rnr;
     enum ibv_wc_status fault_status;
     struct sim_qp *next, *prev;
@@ -177,6 +182,9 @@ SIM_INTERNAL int sim_call_fault(struct sim_device *d, enum sim_call call);
 SIM_INTERNAL uint32_t sim_roundup_slots(uint32_t n);
 /* A uniformly distributed number below n. */
 SIM_INTERNAL uint32_t sim_random(struct sim_fabric *f, uint32_t n);
+
+SIM_INTERNAL void sim_async_raise(struct sim_device *d, const struct ibv_async_event *ev);
+SIM_INTERNAL void sim_async_forget(struct sim_device *d, const void *object);
 
 /* sim_mr.c */
 SIM_INTERNAL bool sim_mr_check_local(const struct sim_device *d, const struct ibv_pd *pd,

@@ -158,6 +158,7 @@ int sim_qp_destroy(struct ibv_qp *ibqp) {
     sim_wire_unstall(qp);
     sim_wire_deactivate(qp);
     forget_completions(qp);
+    sim_async_forget(qp->dev, qp);
     qp->scq->users--;
     qp->rcq->users--;
     ((struct sim_pd *)ibqp->pd)->users--;
@@ -279,6 +280,7 @@ static int modify(struct sim_qp *qp, const struct ibv_qp_attr *attr, int mask) {
     }
     take_attr(qp, attr, mask);
     qp->ibv.state = to;
+    qp->established = to == IBV_QPS_RTS;
     if (to == IBV_QPS_RTR) {
         qp->peer = find_qp(qp->f, qp->attr.dest_qp_num);
         if (qp->peer)

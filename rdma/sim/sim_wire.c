@@ -201,8 +201,14 @@ static inline void copy_out(const struct sim_swqe *e, const struct ibv_sge *to) 
     }
 }
 
+static void raise_event(struct sim_qp *qp, enum ibv_event_type type) {
+    sim_async_raise(qp->dev, &(struct ibv_async_event){.element.qp = &qp->ibv, .event_type = type});
+}
+
 /* The responder finds fault with a request: both queue pairs end in the error state. */
 static enum effect refuse(struct sim_qp *qp, struct sim_qp *p, enum ibv_wc_status status) {
+    raise_event(p,
+                status == IBV_WC_REM_ACCESS_ERR ? IBV_EVENT_QP_ACCESS_ERR : IBV_EVENT_QP_REQ_ERR);
     sim_wire_error(p);
     sim_wire_fail_next(qp, status);
     return EFFECT_FAILED;
@@ -351,6 +357,10 @@ static inline bool try_next(struct sim_qp *qp) {
     if (SIM_UNLIKELY(qp->has_faults) && fault_before(qp))
         return false;
     p = qp->peer;
+    if (SIM_UNLIKELY(!p->established)) {
+        p->established = true;
+        raise_event(p, IBV_EVENT_COMM_EST);
+    }
     if (e->opcode == IBV_WR_SEND || e->opcode == IBV_WR_SEND_WITH_IMM)
         effect = do_send(qp, p, e);
     else if (e->opcode == IBV_WR_RDMA_READ)

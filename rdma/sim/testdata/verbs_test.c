@@ -326,17 +326,20 @@ static void a_stale_key_is_refused(void) {
     pair_free(p);
 }
 
-/* One access that must be refused with status, on a fresh pair whose target region has access. */
-static void refused(enum ibv_wr_opcode op, int access, size_t off, uint32_t len,
-                    enum ibv_wc_status status) {
+/* One access that must be refused, on a fresh pair whose target region grants access. */
+static void refused(enum ibv_wr_opcode op, int access, size_t off, uint32_t len) {
     struct pair *p = pair_new(NULL);
+    struct ibv_async_event ev;
     struct ibv_mr *mr;
 
     CHECK_EQ(sim_mr_create(p->pd, p->b.buf + 128, 64, access, &mr), 0);
     CHECK_EQ(post_rdma(&p->a, 1, op, 0, len, at(&p->b, off), mr->rkey), 0);
-    expect(&p->a, 1, status);
+    expect(&p->a, 1, IBV_WC_REM_ACCESS_ERR);
     CHECK_EQ(state(&p->a), IBV_QPS_ERR);
-    CHECK_EQ(state(&p->b), status == IBV_WC_LOC_QP_OP_ERR ? IBV_QPS_RTS : IBV_QPS_ERR);
+    CHECK_EQ(state(&p->b), IBV_QPS_ERR);
+    CHECK_EQ(sim_device_get_async_event(p->dev, &ev), 0);
+    CHECK_EQ(ev.event_type, IBV_EVENT_QP_ACCESS_ERR);
+    CHECK(ev.element.qp == p->b.qp);
     CHECK_EQ(sim_mr_destroy(mr), 0);
     pair_free(p);
 }
@@ -344,12 +347,11 @@ static void refused(enum ibv_wr_opcode op, int access, size_t off, uint32_t len,
 static void remote_access_is_checked(void) {
     const int all = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE;
 
-    refused(IBV_WR_RDMA_READ, IBV_ACCESS_LOCAL_WRITE, 128, 8, IBV_WC_REM_ACCESS_ERR);
-    refused(IBV_WR_RDMA_WRITE, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ, 128, 8,
-            IBV_WC_REM_ACCESS_ERR);
-    refused(IBV_WR_RDMA_READ, all, 127, 8, IBV_WC_REM_ACCESS_ERR);
-    refused(IBV_WR_RDMA_READ, all, 128, 65, IBV_WC_REM_ACCESS_ERR);
-    refused(IBV_WR_RDMA_READ, all, (size_t)-64, 8, IBV_WC_REM_ACCESS_ERR);
+    refused(IBV_WR_RDMA_READ, IBV_ACCESS_LOCAL_WRITE, 128, 8);
+    refused(IBV_WR_RDMA_WRITE, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ, 128, 8);
+    refused(IBV_WR_RDMA_READ, all, 127, 8);
+    refused(IBV_WR_RDMA_READ, all, 128, 65);
+    refused(IBV_WR_RDMA_READ, all, (size_t)-64, 8);
 }
 
 static void reads_need_resources_on_both_sides(void) {
@@ -375,6 +377,7 @@ static void a_full_cq_drops_in_silence(void) {
     struct ibv_sge sge = {at(&p->a, 0), 8, p->a.mr->lkey};
     struct ibv_recv_wr rr = {.sg_list = &sge, .num_sge = 1}, *bad;
     struct sim_census c;
+    struct ibv_async_event ev;
 
     CHECK_EQ(sim_cq_create(p->dev, 2, NULL, NULL, &small), 0);
     CHECK_EQ(small->cqe, 3);
@@ -390,9 +393,13 @@ static void a_full_cq_drops_in_silence(void) {
     CHECK_EQ(sim_cq_overruns(small), 2);
     sim_fabric_census(p->f, &c);
     CHECK_EQ(c.cq_overruns, 2);
+    CHECK_EQ(sim_device_get_async_event(p->dev, &ev), 0);
+    CHECK_EQ(ev.event_type, IBV_EVENT_CQ_ERR);
+    CHECK(ev.element.cq == small); /* the second one goes with the CQ */
     CHECK_EQ(sim_cq_destroy(small), EBUSY);
     CHECK_EQ(sim_qp_destroy(qp), 0);
     CHECK_EQ(sim_cq_destroy(small), 0);
+    CHECK_EQ(sim_device_get_async_event(p->dev, &ev), EAGAIN);
     pair_free(p);
 }
 
@@ -458,6 +465,7 @@ static void the_receiver_may_be_ready_before_the_sender(void) {
     const int rts = IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
                     IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC;
     struct sim_qp_stats s;
+    struct ibv_async_event ev;
 
     end_init(p, &c);
     end_init(p, &d);
@@ -477,6 +485,9 @@ static void the_receiver_may_be_ready_before_the_sender(void) {
     CHECK(s.waiting_peer); /* the peer is in INIT: no answer, no RNR */
     attr = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTR, .dest_qp_num = d.qp->qp_num};
     CHECK_EQ(sim_qp_modify(c.qp, &attr, rtr), 0);
+    CHECK_EQ(sim_device_get_async_event(p->dev, &ev), 0);
+    CHECK_EQ(ev.event_type, IBV_EVENT_COMM_EST);
+    CHECK(ev.element.qp == c.qp);
     expect(&c, 1, IBV_WC_SUCCESS);
     expect(&d, 2, IBV_WC_SUCCESS);
     end_free(&c);
@@ -682,10 +693,13 @@ static void limits_are_enforced(void) {
 
 static void a_removed_device_fails_and_can_be_released(void) {
     struct pair *p = pair_new(NULL);
+    struct ibv_async_event ev;
     struct ibv_pd *pd;
 
     CHECK_EQ(post_recv(&p->a, 1, 0, 64), 0);
     sim_device_remove(p->dev);
+    CHECK_EQ(sim_device_get_async_event(p->dev, &ev), 0);
+    CHECK_EQ(ev.event_type, IBV_EVENT_DEVICE_FATAL);
     expect(&p->a, 1, IBV_WC_WR_FLUSH_ERR);
     CHECK_EQ(post_recv(&p->a, 1, 0, 64), EIO);
     CHECK_EQ(post_send(&p->a, 1, 0, 8, 0), EIO);
