@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ type hosts struct {
 	list  []host
 	bed   *testbed.Bed // nil on this machine itself
 	close func()
+	shown sync.Once // the consoles have been
 }
 
 type guestHost struct{ *testbed.Host }
@@ -148,8 +150,10 @@ func (h *hosts) showConsoles(w io.Writer) {
 	if h.bed == nil {
 		return
 	}
-	for _, guest := range h.bed.Hosts() {
-		guest.DumpTasks()
-		showConsole(w, guest.Name, guest.Console())
-	}
+	h.shown.Do(func() {
+		for _, guest := range h.bed.Hosts() {
+			guest.DumpTasks()
+			showConsole(w, guest.Name, guest.Console())
+		}
+	})
 }

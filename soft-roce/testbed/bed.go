@@ -41,22 +41,41 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	bed, err := b.boot(ctx, accel, !certain)
-	if certain {
-		return bed, err
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.BootTimeout,
+		fmt.Errorf("not ready after %v", cfg.BootTimeout))
+	defer cancel()
+	if !certain {
+		bed, err := b.boot(ctx, accel, helloKVM)
+		var dead *deadError
+		switch {
+		case err == nil:
+			return bed, memory.Learn(true, "")
+		case !errors.As(err, &dead):
+			return nil, err // KVM or not, this is something else
+		}
+		cfg.say("KVM does not boot a guest on this machine (%v); going on without it", dead.cause)
+		if err := memory.Learn(false, dead.cause.Error()); err != nil {
+			return nil, err
+		}
+		accel = qemu.TCG
 	}
-	var dead *noHelloError
-	switch {
-	case err == nil:
-		return bed, memory.Learn(true, "")
-	case !errors.As(err, &dead):
-		return nil, err // KVM or not, this is something else
+	return b.bootStubbornly(ctx, accel)
+}
+
+// bootStubbornly boots, and under TCG does so again if a guest dies on the way.
+func (b *builder) bootStubbornly(ctx context.Context, accel qemu.Accel) (*Bed, error) {
+	limit, attempts := helloTCG, bootAttempts
+	if accel == qemu.KVM {
+		limit, attempts = helloKVM, 1
 	}
-	cfg.say("KVM does not boot a guest on this machine (%v); going on without it", dead.cause)
-	if err := memory.Learn(false, dead.cause.Error()); err != nil {
-		return nil, err
+	for attempt := 1; ; attempt++ {
+		bed, err := b.boot(ctx, accel, limit)
+		var dead *deadError
+		if err == nil || attempt == attempts || !errors.As(err, &dead) {
+			return bed, err
+		}
+		b.cfg.say("%v; starting again", err)
 	}
-	return b.boot(ctx, qemu.TCG, false)
 }
 
 // builder has what all the machines of a bed are made of.
@@ -84,9 +103,9 @@ func newBuilder(ctx context.Context, cfg Config) (*builder, error) {
 	return &builder{cfg: cfg, kernel: k, image: image}, nil
 }
 
-// boot starts the machines and waits until all are ready. trial says that it is not known whether
-// the accelerator works.
-func (b *builder) boot(ctx context.Context, accel qemu.Accel, trial bool) (*Bed, error) {
+// boot starts the machines and waits until all are ready. One that has not said hello after the
+// limit counts as dead.
+func (b *builder) boot(ctx context.Context, accel qemu.Accel, limit time.Duration) (*Bed, error) {
 	bed := &Bed{}
 	var links [2]*os.File
 	if b.cfg.Hosts == 2 {
@@ -106,10 +125,7 @@ func (b *builder) boot(ctx context.Context, accel qemu.Accel, trial bool) (*Bed,
 		}
 		bed.hosts = append(bed.hosts, h)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.BootTimeout,
-		fmt.Errorf("not ready after %v", b.cfg.BootTimeout))
-	defer cancel()
-	if err := bed.waitReady(ctx, trial); err != nil {
+	if err := bed.waitReady(ctx, limit); err != nil {
 		bed.kill()
 		return nil, err
 	}
@@ -133,10 +149,10 @@ func (b *builder) start(i int, accel qemu.Accel, link *os.File) (*Host, error) {
 }
 
 // waitReady waits until each host is ready, or one fails.
-func (b *Bed) waitReady(ctx context.Context, trial bool) error {
+func (b *Bed) waitReady(ctx context.Context, limit time.Duration) error {
 	errs := make(chan error, len(b.hosts))
 	for _, h := range b.hosts {
-		go func() { errs <- h.waitReady(ctx, trial) }()
+		go func() { errs <- h.waitReady(ctx, limit) }()
 	}
 	for range b.hosts {
 		if err := <-errs; err != nil {

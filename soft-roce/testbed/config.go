@@ -16,12 +16,20 @@ import (
 const (
 	DefaultMemoryMiB   = 2048
 	DefaultCPUs        = 2
-	DefaultBootTimeout = 2 * time.Minute
+	DefaultBootTimeout = 4 * time.Minute
 )
 
-// kvmHello is how long a guest under KVM may take to say hello before KVM is given up. Where KVM
-// works this takes a second.
-const kvmHello = 20 * time.Second
+// How long a guest may take to say hello before it counts as dead. Where KVM works this takes a
+// second; under TCG two, on a busy machine ten times that.
+const (
+	helloKVM = 20 * time.Second
+	helloTCG = time.Minute
+)
+
+// bootAttempts is how often a guest that dies while it boots is started under TCG. QEMU before 8.1
+// may translate a guest's code while another of its processors changes it, and keep the old
+// translation; Linux, which patches itself mostly while it boots, then dies of "Oops: int3".
+const bootAttempts = 3
 
 // Config describes a test bed. The zero value is one host with the newest kernel.
 type Config struct {
@@ -39,7 +47,7 @@ type Config struct {
 
 	CacheDir string    // "" is the default, see CacheDir
 	Init     string    // guest-init binary; "" finds or builds it, see README.md
-	QEMU     string    // QEMU binary; "" is qemu-system-x86_64
+	QEMU     string    // QEMU binary; "" is $SOFT_ROCE_QEMU, or qemu-system-x86_64
 	Console  io.Writer // gets a copy of the hosts' consoles; may be nil
 	Log      io.Writer // told what takes long, in lines; may be nil
 }
@@ -103,6 +111,9 @@ func (c *Config) normalize() error {
 			return fmt.Errorf("writable folder: %s is not a folder", abs)
 		}
 		c.Writable[i] = abs
+	}
+	if c.QEMU == "" {
+		c.QEMU = os.Getenv("SOFT_ROCE_QEMU")
 	}
 	if c.CacheDir == "" {
 		dir, err := CacheDir()

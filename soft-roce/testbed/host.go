@@ -44,11 +44,12 @@ func newHost(name string, m *qemu.Machine, writable []string, plan wire.Net) *Ho
 	return h
 }
 
-// noHelloError reports a guest that did not even start to run our init.
-type noHelloError struct{ cause error }
+// deadError reports a guest that crashed or fell silent while it booted, as opposed to one that
+// found something wrong.
+type deadError struct{ cause error }
 
-func (e *noHelloError) Error() string { return e.cause.Error() }
-func (e *noHelloError) Unwrap() error { return e.cause }
+func (e *deadError) Error() string { return e.cause.Error() }
+func (e *deadError) Unwrap() error { return e.cause }
 
 // BootError reports a host that did not become ready, with what its console showed.
 type BootError struct {
@@ -63,19 +64,17 @@ func (e *BootError) Error() string {
 
 func (e *BootError) Unwrap() error { return e.Err }
 
-// waitReady waits for the end of the set-up.
-func (h *Host) waitReady(ctx context.Context, trial bool) error {
-	var tooLate <-chan time.Time
-	if trial {
-		tooLate = time.After(kvmHello)
-	}
+// waitReady waits for the end of the set-up, and for a sign of life no longer than limit.
+func (h *Host) waitReady(ctx context.Context, limit time.Duration) error {
 	var err error
+	silence := time.NewTimer(limit)
+	defer silence.Stop()
 	select {
 	case <-h.hello:
 	case <-h.down:
-		err = &noHelloError{fmt.Errorf("it ended early: %w", h.whyDown())}
-	case <-tooLate:
-		err = &noHelloError{fmt.Errorf("no sign of life after %v", kvmHello)}
+		err = h.endedEarly()
+	case <-silence.C:
+		err = &deadError{fmt.Errorf("no sign of life after %v", limit)}
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -84,7 +83,7 @@ func (h *Host) waitReady(ctx context.Context, trial bool) error {
 		case <-h.ready:
 			err = h.fail
 		case <-h.down:
-			err = fmt.Errorf("it ended early: %w", h.whyDown())
+			err = h.endedEarly()
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
@@ -93,6 +92,19 @@ func (h *Host) waitReady(ctx context.Context, trial bool) error {
 		return nil
 	}
 	return &BootError{Host: h.Name, Console: h.Console(), Err: err}
+}
+
+// endedEarly says why a host that went down before it was ready did so: by its own word, if it gave
+// one.
+func (h *Host) endedEarly() error {
+	select {
+	case <-h.ready:
+		if h.fail != nil {
+			return h.fail
+		}
+	default:
+	}
+	return &deadError{fmt.Errorf("it ended early: %w", h.whyDown())}
 }
 
 // whyDown says why a host that is down is so. It is called after h.down was closed.

@@ -217,6 +217,11 @@ func (a *Agent) command(e wire.Exec) (*exec.Cmd, error) {
 	if len(e.Args) == 0 {
 		return nil, errors.New("no command")
 	}
+	if info, err := os.Stat(e.Dir); err != nil {
+		return nil, fmt.Errorf("working folder: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("working folder: %s is not a folder", e.Dir)
+	}
 	env := slices.Concat(e.Env, a.env, []string{"PWD=" + e.Dir})
 	path, err := lookPath(e.Args[0], e.Dir, env)
 	if err != nil {

@@ -15,18 +15,27 @@ type Reaper struct {
 	mu   sync.Mutex // held while a child is started, until it is known as ours
 	ours map[int]bool
 	wake chan os.Signal
+	done chan struct{}
 }
 
-// NewReaper returns a Reaper and starts it. It works as long as the process lives.
+// NewReaper returns a Reaper and starts it. It works until Stop.
 func NewReaper() *Reaper {
-	r := &Reaper{ours: make(map[int]bool), wake: make(chan os.Signal, 1)}
+	r := &Reaper{ours: make(map[int]bool), wake: make(chan os.Signal, 1), done: make(chan struct{})}
 	signal.Notify(r.wake, unix.SIGCHLD)
 	go func() {
+		defer close(r.done)
 		for range r.wake {
 			r.collect()
 		}
 	}()
 	return r
+}
+
+// Stop ends the collecting. No command of the agent's may be running any more.
+func (r *Reaper) Stop() {
+	signal.Stop(r.wake)
+	close(r.wake)
+	<-r.done
 }
 
 // collect reaps orphans until there is none, or until the next in line is one of ours: then its

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"catmint/soft-roce/internal/guest"
@@ -36,7 +37,19 @@ var cmdline = []string{
 	"console=ttyS0", "loglevel=5", "panic=-1", "oops=panic",
 	"mitigations=off", "nokaslr", "audit=0", "selinux=0", "apparmor=0", "no_timer_check",
 	"random.trust_cpu=on", "random.trust_bootloader=on", "sysrq_always_enabled=1",
-	"net.ifnames=0", "rdinit=" + guest.InitPath,
+	"net.ifnames=0", "edd=off", "rdinit=" + guest.InitPath,
+}
+
+// append returns the kernel's command line for the machine. Without KVM the kernel would measure
+// the time stamp counter against emulated timers, whose ticks come late and then in bursts when
+// this machine is busy: a guest that is told a wrong frequency that way crawls or hangs. So it is
+// told the true one, and to believe in it.
+func (s Spec) append() string {
+	words := cmdline
+	if khz := hostTSC(); s.Accel != KVM && khz > 0 {
+		words = slices.Concat(words, []string{"tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", khz)})
+	}
+	return strings.Join(words, " ")
 }
 
 // File descriptors that the child finds its sockets under, see (*Machine).start.
@@ -58,7 +71,7 @@ func (s Spec) args(peered bool) []string {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "q35,usb=off,smbus=off,sata=off,vmport=off,i8042=off,hpet=off,graphics=off",
 		"-smp", fmt.Sprint(s.CPUs), "-m", fmt.Sprintf("%dM", s.MemoryMiB),
-		"-kernel", s.Kernel, "-initrd", s.Initramfs, "-append", strings.Join(cmdline, " "),
+		"-kernel", s.Kernel, "-initrd", s.Initramfs, "-append", s.append(),
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", fdConsole),
 		"-serial", "chardev:console",
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", fdMonitor),
