@@ -208,16 +208,18 @@ func (c *conn) createID() error {
 	if err != nil {
 		return err
 	}
+	if c.reuse {
+		err = id.SetReuseAddr(true)
+	}
+	if c.bound.IsValid() && err == nil {
+		err = id.BindAddr(c.bound)
+	}
+	if err != nil {
+		c.complain("destroy id", id.Close())
+		return err
+	}
 	c.id = id
 	c.d.loop.owners[id] = c
-	if c.reuse {
-		if err := id.SetReuseAddr(true); err != nil {
-			return err
-		}
-	}
-	if c.bound.IsValid() {
-		return id.BindAddr(c.bound)
-	}
 	return nil
 }
 

@@ -205,7 +205,7 @@ func TestAThousandRefusalsLeaveNothingBehind(t *testing.T) {
 
 func TestACompletionQueueThatIsFullIsFollowedByAnother(t *testing.T) {
 	cfg := testConfig()
-	cfg.CQDepth = 256 // room for three connections
+	cfg.CQDepth = 256 // room for a few connections
 	p := newPair(t, cfg, sim.Config{})
 	l, at := p.b.listen(t, p.b.addr, 20)
 	var socks, peers []*Socket
@@ -213,7 +213,7 @@ func TestACompletionQueueThatIsFullIsFollowedByAnother(t *testing.T) {
 		socks = append(socks, p.a.connect(t, netip.AddrPort{}, at))
 		peers = append(peers, p.b.accept(t, l))
 	}
-	require.Greater(t, p.net.Census().CQs, 4)
+	require.Greater(t, p.net.Census().CQs, 2, "on two hosts")
 	for i := range socks {
 		p.a.send(t, socks[i], fmt.Sprint(i))
 		require.Equal(t, fmt.Sprint(i), p.b.recv(t, peers[i]))

@@ -1,0 +1,220 @@
+//go:build rdma
+
+package libos
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"sort"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"catmint/datapath"
+	"catmint/rdma"
+)
+
+// env returns a variable that the test bed sets.
+func env(t testing.TB, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	require.NotEmpty(t, value, "%s is not set: run with soft-roce test", name)
+	return value
+}
+
+// newBed is two libOSes on the one Soft-RoCE host.
+func newBed(t testing.TB, cfg Config) (a, b *node) {
+	t.Helper()
+	f := rdma.NewHardware()
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	addr, ip6 := env(t, "SOFT_ROCE_ADDR"), env(t, "SOFT_ROCE_ADDR6")
+	return newNode(t, cfg, f, addr, ip6), newNode(t, cfg, f, addr, ip6)
+}
+
+func TestSoftRoCEConnectsOverIPv4AndIPv6BoundOrNot(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	for _, v6 := range []bool{false, true} {
+		for _, bound := range []bool{false, true} {
+			t.Run(fmt.Sprintf("v6=%t bound=%t", v6, bound), func(t *testing.T) {
+				addr := a.addr
+				if v6 {
+					addr = a.ip6
+				}
+				l, at := b.listen(t, addr, 1)
+				var from netip.AddrPort
+				if bound {
+					from = netip.AddrPortFrom(addr, 0)
+				}
+				c := a.connect(t, from, at)
+				s := b.accept(t, l)
+				a.send(t, c, "ping")
+				require.Equal(t, "ping", b.recv(t, s))
+				b.send(t, s, "pong")
+				require.Equal(t, "pong", a.recv(t, c))
+				peer, err := c.GetPeerName()
+				require.NoError(t, err)
+				require.Equal(t, at, peer)
+				info := c.Info()
+				require.Equal(t, env(t, "SOFT_ROCE_DEVICE"), info.Device)
+				require.NotEmpty(t, info.GID)
+				p := info.Phases
+				t.Logf("address %v, queue pair %v, route %v, established %v, ready %v; gid %s",
+					p.AddrResolved.Sub(p.Started), p.QPReady.Sub(p.AddrResolved), p.RouteResolved.Sub(p.QPReady),
+					p.Established.Sub(p.RouteResolved), p.Ready.Sub(p.Established), info.GID)
+				require.NoError(t, c.Close())
+				require.Equal(t, "", b.recv(t, s))
+				require.NoError(t, s.Close())
+				require.NoError(t, l.Close())
+			})
+		}
+	}
+	require.Zero(t, a.p.Stats().Unexpected+b.p.Stats().Unexpected)
+}
+
+func TestSoftRoCEWildcardListenerTakesConnections(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	l, at := b.listen(t, netip.IPv4Unspecified(), 1)
+	c := a.connect(t, netip.AddrPort{}, netip.AddrPortFrom(b.addr, at.Port()))
+	s := b.accept(t, l)
+	a.send(t, c, "x")
+	require.Equal(t, "x", b.recv(t, s))
+}
+
+func TestSoftRoCERefusesWhereNobodyListens(t *testing.T) {
+	a, _ := newBed(t, testConfig())
+	for _, addr := range []netip.Addr{a.addr, a.ip6} {
+		got, ce := a.mustFail(t, netip.AddrPortFrom(addr, 4711))
+		require.Equal(t, syscall.ECONNREFUSED, got, "%v", ce)
+		t.Log(ce)
+	}
+}
+
+func TestSoftRoCEHostThatDoesNotAnswerIsUnreachable(t *testing.T) {
+	cfg := testConfig()
+	cfg.ResolveTimeout = time.Second
+	a, _ := newBed(t, cfg)
+	// An address of the bed's network that nobody has.
+	b := a.addr.As4()
+	b[3] ^= 0x55
+	got, ce := a.mustFail(t, netip.AddrPortFrom(netip.AddrFrom4(b), 7174))
+	require.Contains(t, []syscall.Errno{syscall.EHOSTUNREACH, syscall.ETIMEDOUT}, got, "%v", ce)
+	t.Log(ce)
+}
+
+func TestSoftRoCENetworkWithoutRouteIsUnreachable(t *testing.T) {
+	a, _ := newBed(t, testConfig())
+	got, ce := a.mustFail(t, netip.MustParseAddrPort("203.0.113.1:7174"))
+	require.Contains(t, []syscall.Errno{syscall.ENETUNREACH, syscall.EHOSTUNREACH}, got, "%v", ce)
+	t.Log(ce)
+}
+
+func TestSoftRoCELoopbackFailsWithAHint(t *testing.T) {
+	a, _ := newBed(t, testConfig())
+	got, ce := a.mustFail(t, netip.MustParseAddrPort("127.0.0.1:7174"))
+	require.NotZero(t, got)
+	require.Contains(t, ce.Hint, "loopback")
+	t.Log(ce)
+}
+
+func TestSoftRoCEAddressThatIsNotLocalCannotBeBound(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	s := a.socket(t, unix.AF_INET)
+	require.ErrorIs(t, s.Bind(netip.MustParseAddrPort("192.0.2.99:0")), syscall.EADDRNOTAVAIL)
+	_, at := b.listen(t, b.addr, 1)
+	require.ErrorIs(t, s.Bind(at), syscall.EADDRINUSE)
+}
+
+func TestSoftRoCEBacklogIsRefused(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	l, at := b.listen(t, b.addr, 1)
+	c := a.connect(t, netip.AddrPort{}, at)
+	a.send(t, c, "first")
+	got, ce := a.mustFail(t, at)
+	require.Equal(t, syscall.ECONNREFUSED, got, "%v", ce)
+	s := b.accept(t, l)
+	require.Equal(t, "first", b.recv(t, s))
+}
+
+func TestSoftRoCEHundredConnectsAtTheSameTimeComplete(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	start := time.Now()
+	hundredConnects(t, a, b, b.addr)
+	t.Logf("100 connects and closes: %v", time.Since(start))
+}
+
+func TestSoftRoCEClosingWhileConnectingCancels(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	_, at := b.listen(t, b.addr, 64)
+	for i := range 60 {
+		s := a.socket(t, unix.AF_INET)
+		qt, err := s.Connect(at)
+		require.NoError(t, err)
+		if i%2 == 0 { // at once, or some way into it
+			time.Sleep(time.Duration(i) * 50 * time.Microsecond)
+		}
+		require.NoError(t, s.Close())
+		r, err := a.e.Wait(within(t), qt)
+		if err == nil {
+			require.Equal(t, datapath.OpConnect, r.Opcode)
+		} else {
+			require.Contains(t, []syscall.Errno{syscall.ECANCELED, syscall.ECONNREFUSED}, errno(err))
+		}
+	}
+	a.quiesce(t)
+}
+
+// resources is what the kernel counts, as `rdma resource` shows it.
+func resources(t testing.TB) string {
+	t.Helper()
+	list, err := netlink.RdmaResourceList()
+	require.NoError(t, err)
+	var out []string
+	for _, dev := range list {
+		for kind, n := range dev.RdmaResourceSummaryEntries {
+			out = append(out, fmt.Sprintf("%s/%s=%d", dev.Name, kind, n))
+		}
+	}
+	sort.Strings(out)
+	return fmt.Sprint(out)
+}
+
+func TestSoftRoCEThousandConnectionsLeaveNothingBehind(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	n := 1000
+	if testing.Short() {
+		n = 150
+	}
+	cycles(t, a, b, b.addr, n, func() string {
+		s := resources(t)
+		t.Log(s)
+		return s
+	})
+}
+
+func TestSoftRoCEEndOfTheProgramLosesNothing(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	l, at := b.listen(t, b.addr, 1)
+	c := a.connect(t, netip.AddrPort{}, at)
+	for i := range 20 {
+		qt, err := c.Push(fmt.Append(nil, i))
+		require.NoError(t, err)
+		defer a.e.Wait(context.Background(), qt)
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		a.p.CloseAll(within(t))
+	}()
+	s := b.accept(t, l)
+	for i := range 20 {
+		require.Equal(t, fmt.Sprint(i), b.recv(t, s))
+	}
+	require.Equal(t, "", b.recv(t, s))
+	<-closed
+}
