@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,37 +79,45 @@ func Build(tb testing.TB, p Program, flags ...string) string {
 	tb.Helper()
 	root := Root(tb)
 	bin := filepath.Join(tb.TempDir(), "program")
-	args := append([]string{"-g", "-D_GNU_SOURCE=1", "-o", bin}, Warnings...)
-	args = append(append(args, flags...), p.Flags...)
-	for _, dir := range append([]string{".", "include", "datapath", "datapath/ctest/testdata"}, p.Includes...) {
-		touch(tb, filepath.Join(root, dir))
-		args = append(args, "-I"+filepath.Join(root, dir))
+	flags = append(append([]string{"-g", "-D_GNU_SOURCE=1", "-pthread"}, Warnings...), flags...)
+	compile := append(slices.Clone(flags), p.Flags...)
+	dirs := append(slices.Clone(includes), p.Includes...)
+	for i, dir := range dirs {
+		dirs[i] = filepath.Join(root, dir)
+		compile = append(compile, "-I"+dirs[i])
 	}
 	for _, src := range p.Sources {
-		touch(tb, filepath.Dir(filepath.Join(root, src)))
-		args = append(args, filepath.Join(root, src))
+		if dir := filepath.Dir(filepath.Join(root, src)); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
 	}
-	args = append(append(args, p.Libs...), "-pthread")
-	if out, err := exec.Command(compiler(), args...).CombinedOutput(); err != nil {
+	headers := readHeaders(tb, dirs)
+	link := append(slices.Clone(flags), "-o", bin)
+	for _, src := range p.Sources {
+		link = append(link, object(tb, compiler(), filepath.Join(root, src), compile, headers))
+	}
+	link = append(link, p.Libs...)
+	if out, err := exec.Command(compiler(), link...).CombinedOutput(); err != nil {
 		tb.Fatalf("%s: %v\n%s", strings.Join(p.Sources, " "), err, out)
 	}
 	return bin
 }
 
+// Folders that every program may include from.
+var includes = []string{".", "include", "datapath", "datapath/ctest/testdata"}
+
 // Analyze runs gcc's static analyzer over one source; a finding fails the test.
-func Analyze(tb testing.TB, source string, includes ...string) {
+func Analyze(tb testing.TB, source string, more ...string) {
 	tb.Helper()
 	root := Root(tb)
-	args := append([]string{"-O2", "-fanalyzer", "-D_GNU_SOURCE=1", "-c", "-o", os.DevNull}, Warnings...)
-	for _, dir := range append([]string{".", "include", "datapath"}, includes...) {
-		touch(tb, filepath.Join(root, dir))
-		args = append(args, "-I"+filepath.Join(root, dir))
+	flags := append([]string{"-O2", "-fanalyzer", "-D_GNU_SOURCE=1"}, Warnings...)
+	dirs := append(slices.Clone(includes), more...)
+	for i, dir := range dirs {
+		dirs[i] = filepath.Join(root, dir)
+		flags = append(flags, "-I"+dirs[i])
 	}
-	touch(tb, filepath.Dir(filepath.Join(root, source)))
-	args = append(args, filepath.Join(root, source))
-	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
-		tb.Fatalf("%s: %v\n%s", source, err, out)
-	}
+	source = filepath.Join(root, source)
+	object(tb, "gcc", source, flags, readHeaders(tb, append(dirs, filepath.Dir(source))))
 }
 
 func compiler() string {
@@ -116,23 +125,6 @@ func compiler() string {
 		return cc
 	}
 	return "gcc"
-}
-
-// touch reads the C files of a folder, so that go test knows that the result depends on
-// them and does not answer from its cache when one has changed.
-func touch(tb testing.TB, dir string) {
-	tb.Helper()
-	for _, pattern := range []string{"*.c", "*.h", "demi/*.h"} {
-		files, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for _, f := range files {
-			if _, err := os.ReadFile(f); err != nil {
-				tb.Fatal(err)
-			}
-		}
-	}
 }
 
 func execute(t *testing.T, p Program, s Sanitizer, bin string) ([]byte, error) {

@@ -1,12 +1,13 @@
 /* Arenas under several threads: what the thread sanitizer is for. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 
 #include "arena_internal.h"
 #include "test.h"
 
-enum { THREADS = 4, SHARED = 64, STEPS = 20000 };
+enum { THREADS = 4, SHARED = 64, STEPS = 6000 };
 
 static void run(void *(*f)(void *)) {
     pthread_t t[THREADS];
@@ -110,7 +111,7 @@ static int stop;
 static void *stale(void *arg) {
     if (!arg) { /* one thread changes what lies at the addresses */
         static const size_t sizes[] = {100, 3u << 20, 8192, 500000, 1000};
-        for (int i = 0; i < 1500; i++) {
+        for (int i = 0; i < 600; i++) {
             demi_sgarray_t s;
             CHECK_EQ(arena_sgaalloc(NULL, sizes[i % 5], &s), 0);
             CHECK_EQ(arena_check(&s), 0);
@@ -129,6 +130,7 @@ static void *stale(void *arg) {
         s.sga_buf = (void *)((uintptr_t)s.sga_buf + shift * 64);
         CHECK_EQ(arena_sgafree(NULL, &s), EINVAL);
         CHECK_EQ(arena_hold(&s, &b), EINVAL);
+        sched_yield();
     }
     return NULL;
 }
@@ -174,7 +176,7 @@ static int device;
 static void *use_keys(void *arg) {
     static const size_t sizes[] = {64, 8192, 2u << 20};
     (void)arg;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 1000; i++) {
         uint32_t key;
         struct arena_block *b = arena_alloc(NULL, sizes[i % 3]);
         CHECK(b);
