@@ -29,6 +29,7 @@ demo: build ## run the main job, rping-demi over Soft-RoCE
 build: setup $(SOFT_ROCE) lib ## build everything into build/
 	@$(GO) build -trimpath -o $(BUILD)/rping-demi ./cmd/rping-demi
 	@scripts/build-examples.sh
+	@scripts/build-conformance.sh
 	@$(GO) build -trimpath -o $(BUILD)/hello-go ./examples/go/hello
 
 .PHONY: lib

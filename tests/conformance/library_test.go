@@ -1,0 +1,119 @@
+package conformance
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The binary interface: CONFORMANCE and include/demi.
+var functions = []string{
+	"demi_accept", "demi_bind", "demi_close", "demi_connect", "demi_getpeername",
+	"demi_getsockname", "demi_getsockopt", "demi_init", "demi_listen", "demi_pop", "demi_push",
+	"demi_pushto", "demi_setsockopt", "demi_sgaalloc", "demi_sgafree", "demi_socket",
+	"demi_wait", "demi_wait_any", "demi_wait_next_n",
+}
+
+const root = "../.."
+
+// built is a folder with the library and the suite, made once for all tests.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+	out  []byte
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+// buildDir returns a folder with the library and the suite, built from this tree as
+// `make build` builds them.
+func buildDir(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "conformance"); built.err != nil {
+			return
+		}
+		for _, script := range []string{"build-lib.sh", "build-conformance.sh", "build-examples.sh"} {
+			cmd := exec.Command(filepath.Join(root, "scripts", script))
+			cmd.Env = append(os.Environ(), "OUT="+built.dir)
+			if built.out, built.err = cmd.CombinedOutput(); built.err != nil {
+				return
+			}
+		}
+	})
+	require.NoError(t, built.err, "%s", built.out)
+	return built.dir
+}
+
+func openLibrary(t *testing.T) *elf.File {
+	t.Helper()
+	f, err := elf.Open(filepath.Join(buildDir(t), "libdemikernel.so.1"))
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestTheLibraryExportsDemikernelsFunctionsAndNothingElse(t *testing.T) {
+	symbols, err := openLibrary(t).DynamicSymbols()
+	require.NoError(t, err)
+	var exported []string
+	for _, s := range symbols {
+		if s.Section != elf.SHN_UNDEF && elf.ST_BIND(s.Info) != elf.STB_LOCAL {
+			exported = append(exported, s.Name)
+		}
+	}
+	slices.Sort(exported)
+	require.Equal(t, functions, exported)
+	require.Len(t, exported, 19)
+}
+
+func TestTheLibraryHasItsSonameAndNeedsOnlyWhatRDMAProgramsNeed(t *testing.T) {
+	f := openLibrary(t)
+	soname, err := f.DynString(elf.DT_SONAME)
+	require.NoError(t, err)
+	require.Equal(t, []string{"libdemikernel.so.1"}, soname)
+
+	needed, err := f.DynString(elf.DT_NEEDED)
+	require.NoError(t, err)
+	allowed := []string{"libibverbs.so.1", "librdmacm.so.1", "libc.so.6", "ld-linux-x86-64.so.2", "libresolv.so.2"}
+	require.Subset(t, allowed, needed)
+
+	link, err := os.Readlink(filepath.Join(buildDir(t), "libdemikernel.so"))
+	require.NoError(t, err)
+	require.Equal(t, "libdemikernel.so.1", link)
+}
+
+// A C++ program that includes every header, built as a user would and run.
+func TestHeadersServeCXXPrograms(t *testing.T) {
+	dir := buildDir(t)
+	for _, std := range []string{"c++11", "c++20"} {
+		bin := filepath.Join(t.TempDir(), "headers")
+		out, err := exec.Command("c++", "-std="+std, "-Wall", "-Wextra", "-Werror", "-pedantic",
+			"-I"+filepath.Join(root, "include"), "programs/headers.cc", "-L"+dir, "-ldemikernel", "-o", bin).CombinedOutput()
+		require.NoError(t, err, "%s: %s", std, out)
+		cmd := exec.Command(bin)
+		cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir)
+		out, err = cmd.CombinedOutput()
+		require.NoError(t, err, "%s: %s", std, out)
+	}
+}
+
+func TestAnUninstalledPkgConfigFileNamesTheLibrary(t *testing.T) {
+	pc, err := os.ReadFile(filepath.Join(buildDir(t), "demikernel.pc"))
+	require.NoError(t, err)
+	require.Contains(t, string(pc), "-ldemikernel")
+	require.NotContains(t, string(pc), "@")
+}
