@@ -31,8 +31,15 @@ func env(t *testing.T, name string) string {
 	return value
 }
 
-func bedAddr(t *testing.T) netip.Addr  { return netip.MustParseAddr(env(t, "SOFT_ROCE_ADDR")) }
-func bedAddr6(t *testing.T) netip.Addr { return netip.MustParseAddr(env(t, "SOFT_ROCE_ADDR6")) }
+func bedAddr(t *testing.T) netip.Addr {
+	t.Helper()
+	return netip.MustParseAddr(env(t, "SOFT_ROCE_ADDR"))
+}
+
+func bedAddr6(t *testing.T) netip.Addr {
+	t.Helper()
+	return netip.MustParseAddr(env(t, "SOFT_ROCE_ADDR6"))
+}
 
 // newFabric opens the hardware and fails the test if anything made from it is left open.
 func newFabric(t *testing.T) *rdma.Hardware {

@@ -159,6 +159,9 @@ func listDevices() ([]DeviceInfo, error) {
 func describeDevice(dev *C.struct_ibv_device) (DeviceInfo, error) {
 	var ctx *C.struct_ibv_context
 	name := deviceName(dev)
+	if err := checkNode(C.GoString(&dev.dev_name[0])); err != nil {
+		return DeviceInfo{}, &OpError{Op: opOpenDevice, Device: name, Err: err}
+	}
 	if errno := C.catmint_open_device(dev, &ctx); errno != 0 {
 		return DeviceInfo{}, errnoError(opOpenDevice, name, int(errno))
 	}

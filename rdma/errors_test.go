@@ -14,9 +14,9 @@ import (
 
 func TestOpErrorNamesOperationDeviceAndReason(t *testing.T) {
 	err := errnoError("create queue pair", "rxe0", int(syscall.ENOMEM))
-	assert.EqualError(t, err, "rdma: create queue pair: rxe0: cannot allocate memory")
+	require.EqualError(t, err, "rdma: create queue pair: rxe0: cannot allocate memory")
 	err = errnoError("create event channel", "", int(syscall.ENODEV))
-	assert.EqualError(t, err, "rdma: create event channel: no such device")
+	require.EqualError(t, err, "rdma: create event channel: no such device")
 	require.NoError(t, errnoError("anything", "", 0))
 }
 

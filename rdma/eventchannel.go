@@ -44,6 +44,9 @@ func (h *Hardware) NewEventChannel() (EventChannel, error) {
 
 func newEventChannel() (*eventChannel, error) {
 	const op = opEventChannel
+	if err := checkNode("rdma_cm"); err != nil {
+		return nil, &OpError{Op: op, Err: err}
+	}
 	var c *C.struct_rdma_event_channel
 	if errno := C.catmint_create_event_channel(&c); errno != 0 {
 		return nil, errnoError(op, "", int(errno))

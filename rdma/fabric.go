@@ -154,7 +154,8 @@ type CQ interface {
 	Close() error
 }
 
-// QP is an RC queue pair.
+// QP is an RC queue pair. Its methods may be called from any goroutine, but Close belongs
+// to the loop of the id that it was made on.
 type QP interface {
 	Handle() unsafe.Pointer // struct ibv_qp *
 	Num() uint32

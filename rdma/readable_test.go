@@ -2,6 +2,7 @@ package rdma
 
 import (
 	"encoding/binary"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func (e eventfd) post() {
 // take is false when there is nothing to take.
 func (e eventfd) take() bool {
 	_, err := unix.Read(e.fd, make([]byte, 8))
-	if err == unix.EAGAIN { //nolint:errorlint // a raw system call
+	if errors.Is(err, unix.EAGAIN) {
 		return false
 	}
 	assert.NoError(e.t, err)

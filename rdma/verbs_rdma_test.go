@@ -3,10 +3,11 @@
 package rdma_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"catmint/rdma"
@@ -232,12 +234,27 @@ func TestCyclesLeaveNothingBehind(t *testing.T) {
 		require.NoError(t, c.listener.Close())
 	}
 	cycle() // opens what librdmacm keeps for ever
-	counts, fds := rdmatest.Counts(), rdmatest.FDs(t)
-	for range 20 {
+	counts, fds, kernel := rdmatest.Counts(), rdmatest.FDs(t), kernelCounts(t)
+	for range 50 {
 		cycle()
 	}
 	assert.Equal(t, counts, rdmatest.Counts())
 	assert.Equal(t, fds, rdmatest.FDs(t))
+	assert.Equal(t, kernel, kernelCounts(t), "as the rdma tool counts")
+}
+
+// kernelCounts is how many objects of each kind the bed's device has, of any process.
+func kernelCounts(t *testing.T) map[string]uint64 {
+	t.Helper()
+	all, err := netlink.RdmaResourceList()
+	require.NoError(t, err)
+	for _, r := range all {
+		if r.Name == env(t, "SOFT_ROCE_DEVICE") {
+			return r.RdmaResourceSummaryEntries
+		}
+	}
+	require.FailNow(t, "the device has no resources")
+	return nil
 }
 
 func TestOverrunOfACompletionQueueIsAnAsynchronousEvent(t *testing.T) {
@@ -333,38 +350,89 @@ func TestTwoFabricsShareTheirDevices(t *testing.T) {
 	assert.Equal(t, f.SlowOps(), g.SlowOps())
 }
 
-func TestIDsOfSeveralChannelsConnectAtTheSameTime(t *testing.T) {
-	const loops, each = 4, 10
+func TestChannelsWorkAtTheSameTimeOnOneDevice(t *testing.T) {
+	const channels, each = 4, 10
 	f := newFabric(t)
-	var running sync.WaitGroup
-	for range loops {
+	results := make(chan error, channels)
+	for range channels {
 		l := newLoop(t, f)
-		listener := l.listen(bedAddr(t))
-		running.Go(func() {
+		dst := l.listen(bedAddr(t)).LocalAddr()
+		go func() {
+			var err error
 			for range each {
-				id, err := l.ch.CreateID()
-				if !assert.NoError(t, err) {
-					return
+				if err = resolveOnce(l.ch, dst); err != nil {
+					break
 				}
-				assert.NoError(t, id.ResolveAddr(netip.AddrPort{}, listener.LocalAddr(), resolveTimeout))
-				for resolved := false; !resolved; {
-					<-l.ch.Readable()
-					for {
-						ev, ok, err := l.ch.GetEvent()
-						assert.NoError(t, err)
-						if !ok {
-							break
-						}
-						assert.Equal(t, rdma.AddrResolved, ev.Type)
-						resolved = ev.ID == id
-					}
-				}
-				pd, err := id.Device().AllocPD()
-				assert.NoError(t, err)
-				assert.NoError(t, pd.Close())
-				assert.NoError(t, id.Close())
 			}
-		})
+			results <- err
+		}()
 	}
-	running.Wait()
+	for range channels {
+		require.NoError(t, receive(t, results))
+	}
+}
+
+// resolveOnce makes an id, resolves dst, uses its device, and closes everything.
+func resolveOnce(ch rdma.EventChannel, dst netip.AddrPort) error {
+	id, err := ch.CreateID()
+	if err != nil {
+		return err
+	}
+	defer id.Close()
+	if err := id.ResolveAddr(netip.AddrPort{}, dst, resolveTimeout); err != nil {
+		return err
+	}
+	for {
+		<-ch.Readable()
+		ev, ok, err := ch.GetEvent()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		if ev.Type != rdma.AddrResolved || ev.ID != id {
+			return fmt.Errorf("event %v, status %d", ev.Type, ev.Status)
+		}
+		if _, ok, err := ch.GetEvent(); ok || err != nil {
+			return fmt.Errorf("another event, error %w", err)
+		}
+		pd, err := id.Device().AllocPD()
+		if err != nil {
+			return err
+		}
+		return pd.Close()
+	}
+}
+
+func TestWithoutPermissionTheErrorSaysWhatToDo(t *testing.T) {
+	f := newFabric(t)
+	for _, c := range []struct {
+		nodes string
+		call  func() error
+	}{
+		{"rdma_cm", func() error { _, err := f.NewEventChannel(); return err }},
+		{"uverbs*", func() error { _, err := f.Devices(); return err }},
+	} {
+		nodes, err := filepath.Glob("/dev/infiniband/" + c.nodes)
+		require.NoError(t, err)
+		require.NotEmpty(t, nodes)
+		for _, node := range nodes {
+			info, err := os.Stat(node)
+			require.NoError(t, err)
+			require.NoError(t, os.Chmod(node, 0o600))
+			defer func() { require.NoError(t, os.Chmod(node, info.Mode().Perm())) }()
+		}
+		failed := make(chan error)
+		go func() {
+			const nobody = 65534
+			// Whose rights count for files is the thread's; it ends with this goroutine.
+			runtime.LockOSThread()
+			_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, nobody, 0, 0)
+			failed <- c.call()
+		}()
+		err = receive(t, failed)
+		require.ErrorIs(t, err, syscall.EACCES)
+		assert.Contains(t, rdma.Hint(err), "no permission")
+	}
 }

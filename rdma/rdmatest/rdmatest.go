@@ -43,26 +43,26 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Check fails t when it ends with more RDMA objects open than there are now. It is for
+// Check fails tb when it ends with more RDMA objects open than there are now. It is for
 // tests that do not run in parallel with others that use RDMA objects.
-func Check(t testing.TB) {
-	t.Helper()
+func Check(tb testing.TB) {
+	tb.Helper()
 	track.Enable(true)
 	before := make(map[string]bool)
 	for _, leak := range track.Leaks() {
 		before[leak] = true
 	}
 	counts := track.Counts()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		after := track.Counts()
 		for kind, n := range after {
 			if n > counts[kind] {
-				t.Errorf("%d more %s open than before", n-counts[kind], kind)
+				tb.Errorf("%d more %s open than before", n-counts[kind], kind)
 			}
 		}
 		for _, leak := range track.Leaks() {
 			if !before[leak] {
-				t.Error(leak)
+				tb.Error(leak)
 			}
 		}
 	})
@@ -74,11 +74,11 @@ func Check(t testing.TB) {
 func Counts() map[string]int { return track.Counts() }
 
 // FDs returns how many file descriptors the process has open.
-func FDs(t testing.TB) int {
-	t.Helper()
+func FDs(tb testing.TB) int {
+	tb.Helper()
 	fds, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return len(fds) - 1 // the directory itself
 }
