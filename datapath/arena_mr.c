@@ -64,7 +64,7 @@ int arena_device_remove(int slot) {
     return rc;
 }
 
-static __attribute__((noinline)) int reg(struct arena_chunk *c, int slot, uint32_t *lkey) {
+static int reg(struct arena_chunk *c, int slot, uint32_t *lkey) {
     if (slot < 0 || slot >= ARENA_MAX_DEVICES)
         return EINVAL;
     int rc = 0;
@@ -87,6 +87,16 @@ static __attribute__((noinline)) int reg(struct arena_chunk *c, int slot, uint32
     return rc;
 }
 
+/* Empty chunks are locked memory, too: without them there may be enough. */
+static __attribute__((noinline)) int reg_or_trim(struct arena_chunk *c, int slot, uint32_t *lkey) {
+    int rc = reg(c, slot, lkey);
+    if (rc == ENOMEM) {
+        arena_trim(0);
+        rc = reg(c, slot, lkey);
+    }
+    return rc;
+}
+
 int arena_lkey(const struct arena_block *b, int slot, uint32_t *lkey) {
     struct arena_chunk *c = arena_block_chunk(b);
     if (__builtin_expect((unsigned)slot < ARENA_MAX_DEVICES, 1)) {
@@ -96,7 +106,7 @@ int arena_lkey(const struct arena_block *b, int slot, uint32_t *lkey) {
             return 0;
         }
     }
-    return reg(c, slot, lkey);
+    return reg_or_trim(c, slot, lkey);
 }
 
 uint64_t arena_regions(void) {

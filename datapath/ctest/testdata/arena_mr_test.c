@@ -8,7 +8,7 @@
 /* ---- A device that keeps account ------------------------------------------------------- */
 
 static struct ibv_pd pds[ARENA_MAX_DEVICES + 1];
-static int registered, fail_reg, fail_dereg;
+static int registered, fail_reg, fail_dereg, limit = 1000;
 static uint32_t next_key = 7;
 
 static int fake_reg(struct ibv_pd *pd, void *addr, size_t len, int access, struct ibv_mr **out) {
@@ -16,6 +16,8 @@ static int fake_reg(struct ibv_pd *pd, void *addr, size_t len, int access, struc
     CHECK_EQ((uintptr_t)addr % ARENA_CHUNK, 0);
     if (fail_reg)
         return fail_reg;
+    if (registered == limit)
+        return ENOMEM;
     struct ibv_mr *mr = calloc(1, sizeof(*mr));
     CHECK(mr);
     mr->pd = pd;
@@ -140,6 +142,23 @@ static void too_little_locked_memory_is_reported_and_may_be_tried_again(void) {
     end();
 }
 
+static void locked_memory_of_empty_chunks_is_given_up_when_it_is_wanted(void) {
+    int dev = must_add();
+    uint32_t key;
+    struct arena_block *a = arena_alloc(NULL, 3u << 20), *b = arena_alloc(NULL, 64);
+    limit = 1;
+    CHECK_EQ(arena_lkey(a, dev, &key), 0);
+    CHECK_EQ(arena_lkey(b, dev, &key), ENOMEM);
+    arena_unref(NULL, a); /* kept, and registered */
+    CHECK_EQ(registered, 1);
+    CHECK_EQ(arena_lkey(b, dev, &key), 0);
+    CHECK_EQ(registered, 1);
+    limit = 1000;
+    CHECK_EQ(arena_device_remove(dev), 0);
+    arena_unref(NULL, b);
+    end();
+}
+
 static void an_error_of_deregistration_does_not_keep_the_others_registered(void) {
     struct arena_block *a = arena_alloc(NULL, 64), *b = arena_alloc(NULL, 3u << 20);
     int dev = must_add();
@@ -182,6 +201,7 @@ int main(int argc, char **argv) {
         TEST(a_slot_given_again_does_not_show_the_old_key),
         TEST(a_device_that_does_not_exist_is_einval),
         TEST(too_little_locked_memory_is_reported_and_may_be_tried_again),
+        TEST(locked_memory_of_empty_chunks_is_given_up_when_it_is_wanted),
         TEST(an_error_of_deregistration_does_not_keep_the_others_registered),
         TEST(memory_is_deregistered_before_it_is_given_back),
     };
