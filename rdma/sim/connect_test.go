@@ -58,7 +58,7 @@ func TestBytesFlowBothWays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, cfg)
-			passive, active := connected(w.loop(w.server), w.loop(w.client), "10.0.0.1:1")
+			passive, active := connected(w.loop(w.server), w.loop(w.client))
 			send := func(from, to *side, text string) {
 				src, err := verbs.Register(from.pd, 64)
 				require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 func TestDisconnectHasTwoSides(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	server, client := w.loop(w.server), w.loop(w.client)
-	p, a := connected(server, client, "10.0.0.1:1")
+	p, a := connected(server, client)
 
 	require.NoError(t, a.id.Disconnect())
 	require.Equal(t, rdma.QPErr, state(t, a.qp))
@@ -35,7 +35,7 @@ func TestDisconnectHasTwoSides(t *testing.T) {
 func TestBothSidesMayDisconnectAtOnce(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	server, client := w.loop(w.server), w.loop(w.client)
-	p, a := connected(server, client, "10.0.0.1:1")
+	p, a := connected(server, client)
 	crossing := w.net.When(sim.Message(sim.DREQ)).At(w.client).Hold()
 	require.NoError(t, a.id.Disconnect())
 	require.NoError(t, p.id.Disconnect())
@@ -51,7 +51,7 @@ func TestBothSidesMayDisconnectAtOnce(t *testing.T) {
 func TestDestroyingAConnectedIDDisconnectsThePeer(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	server, client := w.loop(w.server), w.loop(w.client)
-	p, a := connected(server, client, "10.0.0.1:1")
+	p, a := connected(server, client)
 	require.NoError(t, a.qp.Close())
 	require.NoError(t, a.id.Close())
 	server.expect(rdma.Disconnected)
@@ -63,7 +63,7 @@ func TestALostDisconnectIsSentAgain(t *testing.T) {
 	for _, lost := range []sim.MessageType{sim.DREQ, sim.DREP} {
 		w := newWorld(t, sim.Config{})
 		server, client := w.loop(w.server), w.loop(w.client)
-		p, a := connected(server, client, "10.0.0.1:1")
+		p, a := connected(server, client)
 		w.net.When(sim.Message(lost)).Drop()
 		require.NoError(t, a.id.Disconnect())
 		if lost == sim.DREQ {
@@ -83,7 +83,7 @@ func TestALostDisconnectIsSentAgain(t *testing.T) {
 func TestAnUnansweredDisconnectEndsByItself(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	server, client := w.loop(w.server), w.loop(w.client)
-	_, a := connected(server, client, "10.0.0.1:1")
+	_, a := connected(server, client)
 	w.server.PowerOff()
 	require.NoError(t, a.id.Disconnect())
 	w.net.Advance(sim.MaxRetries * sim.ResponseTimeout)

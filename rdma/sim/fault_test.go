@@ -173,7 +173,7 @@ func TestTheSidesNegotiateTheirQueuePairs(t *testing.T) {
 
 func TestReadsFollowTheNegotiation(t *testing.T) {
 	w := newWorld(t, sim.Config{})
-	p, a := connected(w.loop(w.server), w.loop(w.client), "10.0.0.1:1")
+	p, a := connected(w.loop(w.server), w.loop(w.client))
 	src, err := verbs.Register(p.pd, 64)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, src.Close()) }()
@@ -226,6 +226,7 @@ func TestAnAcceptThatCannotMoveItsQueuePairFails(t *testing.T) {
 
 func TestFaultsOnEvents(t *testing.T) {
 	resolve := func(t *testing.T, w *world) (*loop, rdma.ID) {
+		t.Helper()
 		l := w.loop(w.client)
 		id := l.id()
 		require.NoError(t, id.ResolveAddr(netip.AddrPort{}, addr("10.0.0.1:1"), time.Second))
@@ -379,10 +380,11 @@ func TestChanceRepeatsWithItsSeed(t *testing.T) {
 		}
 		return out
 	}
-	require.Equal(t, draw(1), draw(1))
-	require.NotEqual(t, draw(1), draw(2))
-	require.Contains(t, draw(1), true)
-	require.Contains(t, draw(1), false)
+	first, again, other := draw(1), draw(1), draw(2)
+	require.Equal(t, first, again)
+	require.NotEqual(t, first, other)
+	require.Contains(t, first, true)
+	require.Contains(t, first, false)
 }
 
 func TestFaultsOnAQueuePair(t *testing.T) {
@@ -393,8 +395,9 @@ func TestFaultsOnAQueuePair(t *testing.T) {
 		mem      *verbs.Memory
 	}
 	setup := func(t *testing.T) ends {
+		t.Helper()
 		w := newWorld(t, sim.Config{})
-		p, a := connected(w.loop(w.server), w.loop(w.client), "10.0.0.1:1")
+		p, a := connected(w.loop(w.server), w.loop(w.client))
 		mem, err := verbs.Register(p.pd, 64)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, mem.Close()) })
@@ -457,7 +460,7 @@ func TestFaultsOnAQueuePair(t *testing.T) {
 func TestAHostThatLosesPowerSaysNothing(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	server, client := w.loop(w.server), w.loop(w.client)
-	p, a := connected(server, client, "10.0.0.1:1")
+	p, a := connected(server, client)
 	w.server.PowerOff()
 	mem, err := verbs.Register(a.pd, 64)
 	require.NoError(t, err)
@@ -476,7 +479,7 @@ func TestADeviceIsRemoved(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	server, client := w.loop(w.server), w.loop(w.client)
 	wildcard := server.listen("0.0.0.0:2", 1)
-	p, a := connected(server, client, "10.0.0.1:1")
+	p, a := connected(server, client)
 	dev := p.id.Device()
 	var once sync.Once
 	fatal := make(chan struct{})

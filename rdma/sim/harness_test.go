@@ -2,7 +2,6 @@ package sim_test
 
 import (
 	"net/netip"
-	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -191,9 +190,9 @@ func (l *loop) request() (*side, rdma.Event) {
 }
 
 // connected makes a connection between two loops.
-func connected(server, client *loop, at string) (passive, active *side) {
+func connected(server, client *loop) (passive, active *side) {
 	server.t.Helper()
-	l := server.listen(at, 16)
+	l := server.listen("10.0.0.1:1", 16)
 	active = client.resolved(l.LocalAddr())
 	require.NoError(client.t, active.id.Connect(param("hello")))
 	passive, _ = server.request()
@@ -211,10 +210,3 @@ func state(t *testing.T, qp rdma.QP) rdma.QPState {
 }
 
 func errnoOf(err error) syscall.Errno { return rdma.Errno(err) }
-
-func fds(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(entries)
-}

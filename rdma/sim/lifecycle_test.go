@@ -1,10 +1,10 @@
 package sim_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -14,25 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"catmint/rdma"
+	"catmint/rdma/rdmatest"
 	"catmint/rdma/sim"
 	"catmint/rdma/sim/internal/verbs"
 )
 
-// TestMain fails the run if goroutines are left.
-func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	deadline := time.Now().Add(patience)
-	for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond) // the last ones are on their way out
-	}
-	if code == 0 && runtime.NumGoroutine() > before {
-		buf := make([]byte, 1<<20)
-		fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", buf[:runtime.Stack(buf, true)])
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { rdmatest.Main(m) }
 
 func TestTheWrongOrderOfClosingIsBusy(t *testing.T) {
 	n := sim.New(sim.Config{})
@@ -60,9 +47,14 @@ func TestTheWrongOrderOfClosingIsBusy(t *testing.T) {
 		name  string
 		close func() error
 	}{
-		{"queue pair", qp.Close}, {"memory region", mem.Close}, {"id", id.Close},
-		{"event channel", ch.Close}, {"CQ", cq.Close}, {"completion channel", cc.Close},
-		{"PD", pd.Close}, {"network", n.Close},
+		{"queue pair", qp.Close},
+		{"memory region", mem.Close},
+		{"id", id.Close},
+		{"event channel", ch.Close},
+		{"CQ", cq.Close},
+		{"completion channel", cc.Close},
+		{"PD", pd.Close},
+		{"network", n.Close},
 	}
 	for _, c := range closers[2:] {
 		err := c.close()
@@ -152,6 +144,7 @@ func TestAHostConnectsToItself(t *testing.T) {
 
 // echo accepts what comes on a loop until as many connections have come and gone.
 func echo(t *testing.T, l *loop, r *resources, total int) {
+	t.Helper()
 	type conn struct {
 		id rdma.ID
 		qp rdma.QP
@@ -180,7 +173,7 @@ func echo(t *testing.T, l *loop, r *resources, total int) {
 
 func TestAThousandConnectionsLeaveNothingBehind(t *testing.T) {
 	const cycles = 1000
-	before := fds(t)
+	before := rdmatest.FDs(t)
 	w := newWorld(t, sim.Config{})
 	server, client := w.loop(w.server), w.loop(w.client)
 	l := server.listen("10.0.0.1:1", 16)
@@ -212,7 +205,46 @@ func TestAThousandConnectionsLeaveNothingBehind(t *testing.T) {
 	require.Equal(t, start, end)
 	_, pending := w.net.NextTimer()
 	require.False(t, pending)
-	require.InDelta(t, before, fds(t), 6, "file descriptors")
+	require.InDelta(t, before, rdmatest.FDs(t), 6, "file descriptors")
+}
+
+// comeAndGo connects to the server and disconnects.
+func comeAndGo(client *loop) error {
+	id, err := client.ch.CreateID()
+	if err != nil {
+		return err
+	}
+	step := func(err error, want rdma.CMEvent) error {
+		if err != nil {
+			return err
+		}
+		if ev := client.next(); ev.Type != want {
+			return fmt.Errorf("%v instead of %v, status %d", ev.Type, want, ev.Status)
+		}
+		return nil
+	}
+	if err := step(id.ResolveAddr(netip.AddrPort{}, addr("10.0.0.1:1"), time.Second), rdma.AddrResolved); err != nil {
+		return err
+	}
+	if err := step(id.ResolveRoute(time.Second), rdma.RouteResolved); err != nil {
+		return err
+	}
+	pd, errPD := id.Device().AllocPD()
+	cq, errCQ := id.Device().CreateCQ(64, nil)
+	if err := errors.Join(errPD, errCQ); err != nil {
+		return err
+	}
+	qp, err := id.CreateQP(pd, rdma.QPInitAttr{SendCQ: cq, RecvCQ: cq})
+	if err != nil {
+		return err
+	}
+	if err := step(id.Connect(param("")), rdma.Established); err != nil {
+		return err
+	}
+	if err := step(id.Disconnect(), rdma.Disconnected); err != nil {
+		return err
+	}
+	return errors.Join(qp.Close(), id.Close(), cq.Close(), pd.Close())
 }
 
 func TestAHundredClientsConnectAtOnce(t *testing.T) {
@@ -236,29 +268,7 @@ func TestAHundredClientsConnectAtOnce(t *testing.T) {
 			for range clients {
 				client := w.loop(w.client)
 				done.Go(func() {
-					id, err := client.ch.CreateID()
-					if !assert.NoError(t, err) {
-						return
-					}
-					assert.NoError(t, id.ResolveAddr(netip.AddrPort{}, addr("10.0.0.1:1"), time.Second))
-					assert.Equal(t, rdma.AddrResolved, client.next().Type)
-					assert.NoError(t, id.ResolveRoute(time.Second))
-					assert.Equal(t, rdma.RouteResolved, client.next().Type)
-					pd, err := id.Device().AllocPD()
-					assert.NoError(t, err)
-					cq, err := id.Device().CreateCQ(64, nil)
-					assert.NoError(t, err)
-					qp, err := id.CreateQP(pd, rdma.QPInitAttr{SendCQ: cq, RecvCQ: cq})
-					if !assert.NoError(t, err) {
-						return
-					}
-					assert.NoError(t, id.Connect(param("")))
-					assert.Equal(t, rdma.Established, client.next().Type)
-					assert.NoError(t, id.Disconnect())
-					assert.Equal(t, rdma.Disconnected, client.next().Type)
-					for _, c := range []interface{ Close() error }{qp, id, cq, pd} {
-						assert.NoError(t, c.Close())
-					}
+					assert.NoError(t, comeAndGo(client))
 				})
 			}
 			done.Wait()
@@ -272,7 +282,7 @@ func TestCompletionsWakeASleeper(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, cfg)
-			p, a := connected(w.loop(w.server), w.loop(w.client), "10.0.0.1:1")
+			p, a := connected(w.loop(w.server), w.loop(w.client))
 			src, err := verbs.Register(a.pd, 64)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, src.Close()) }()

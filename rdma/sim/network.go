@@ -92,7 +92,7 @@ func (n *Network) Deliver() { C.sim_fabric_drain(n.fabric) }
 // Census is what is alive in a network, and what happened in it.
 type Census struct {
 	EventChannels, IDs               int
-	Channels, PDs, MRs, CQs, QPs     int
+	Channels, PDs, MRs, CQs, QPs     int //nolint:staticcheck // QPs is the plural of QP
 	MRBytes                          uint64
 	UnackedEvents                    uint64
 	CQOverruns, RNRNaks              uint64

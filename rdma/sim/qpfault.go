@@ -39,7 +39,7 @@ func (h *Host) FailVerbs(device string, call VerbsCall, nth, times int, errno sy
 }
 
 // QPs returns the host's open queue pairs in the order in which they were made.
-func (h *Host) QPs() []*QP {
+func (h *Host) QPs() []*QP { //nolint:staticcheck // the plural of QP
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	var qps []*QP
