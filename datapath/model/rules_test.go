@@ -1,0 +1,185 @@
+package model_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"catmint/datapath/internal/cwire"
+	. "catmint/datapath/model" //nolint:revive // the configurations below read better without a prefix
+)
+
+// Every configuration is explored to its end: each interleaving of what its comment says, for
+// each data window in windows, with the engine's own constants.
+type proof struct {
+	name    string
+	c       Config
+	windows []int // explored always
+	long    []int // explored as well when CATMINT_LONG is set
+}
+
+var (
+	both      = [2]bool{true, true}
+	closing   = [2]CloseKind{ClosesAnyhow, ClosesAnyhow}
+	allLarge  = [2]Sizes{Large, Large}
+	allMixed  = [2]Sizes{Mixed, Mixed}
+	growing   = [2]int{1, 1}
+	eachOne   = [2]int{1, 1}
+	eachTwo   = [2]int{2, 2}
+	firstOnly = [2]int{2, 0}
+)
+
+var proofs = []proof{
+	{
+		name:    "one-way traffic never stalls and costs one CREDIT for half a window",
+		c:       Config{Pushes: firstOnly},
+		windows: []int{1, 2, 3, 4},
+	},
+	{
+		name:    "ping-pong needs no CREDIT",
+		c:       Config{Pushes: eachOne, Mode: PingPong},
+		windows: []int{1, 2, 3, 4},
+	},
+	{
+		name:    "traffic both ways never stalls",
+		c:       Config{Pushes: eachOne},
+		windows: []int{1, 2, 3},
+		long:    []int{4},
+	},
+	{
+		name:    "traffic both ways never stalls with more pushes waiting",
+		c:       Config{Pushes: eachTwo},
+		windows: []int{1, 2},
+		long:    []int{3, 4},
+	},
+	{
+		name:    "one side pushes, both close in any way at any time",
+		c:       Config{Pushes: [2]int{1, 0}, Closes: closing},
+		windows: []int{1, 2, 3},
+		long:    []int{4},
+	},
+	{
+		name:    "both push, both close in any way at any time",
+		c:       Config{Pushes: eachOne, Closes: closing},
+		windows: []int{1},
+		long:    []int{2, 3, 4},
+	},
+	{
+		name:    "both push and close, engines prompt",
+		c:       Config{Pushes: eachTwo, Closes: closing, Prompt: true},
+		windows: []int{1},
+		long:    []int{2, 3, 4},
+	},
+	{
+		name:    "the linger time may be over before the close is done",
+		c:       Config{Pushes: eachOne, Closes: closing, Cuts: true, Prompt: true},
+		windows: []int{1},
+		long:    []int{2, 3, 4},
+	},
+	{
+		name:    "keepalive beside traffic both ways",
+		c:       Config{Pushes: eachOne, Pings: both},
+		windows: []int{1},
+		long:    []int{2, 3},
+	},
+	{
+		name:    "keepalive beside traffic both ways, engines prompt",
+		c:       Config{Pushes: eachOne, Pings: both, Prompt: true},
+		windows: []int{1},
+		long:    []int{2, 3, 4},
+	},
+	{
+		name: "keepalive, traffic both ways and close, engines prompt",
+		c:    Config{Pushes: eachOne, Pings: both, Closes: closing, Prompt: true},
+		long: []int{1, 2},
+	},
+	{
+		name:    "large messages one way, both close",
+		c:       Config{Pushes: [2]int{1, 0}, Sizes: allMixed, Closes: closing},
+		windows: []int{1},
+		long:    []int{2, 3},
+	},
+	{
+		name:    "large messages both ways at once",
+		c:       Config{Pushes: eachOne, Sizes: allLarge},
+		windows: []int{1},
+		long:    []int{2, 3},
+	},
+	{
+		name: "large and small messages both ways, both close, engines prompt",
+		c:    Config{Pushes: eachOne, Sizes: allMixed, Closes: closing, Prompt: true},
+		long: []int{1, 2},
+	},
+	{
+		name:    "large messages both ways, both close, engines prompt",
+		c:       Config{Pushes: eachOne, Sizes: allLarge, Closes: closing, Prompt: true},
+		windows: []int{1},
+		long:    []int{2},
+	},
+	{
+		name:    "the window grows while messages flow one way",
+		c:       Config{Pushes: firstOnly, Grows: [2]int{0, 2}},
+		windows: []int{1, 2, 3, 4},
+	},
+	{
+		name:    "both windows grow while messages flow both ways, engines prompt",
+		c:       Config{Pushes: eachOne, Grows: growing, Prompt: true},
+		windows: []int{1},
+		long:    []int{2, 3},
+	},
+}
+
+// long tells whether the exhaustive form was asked for: it takes an hour and 12 GiB.
+func long() bool { return os.Getenv("CATMINT_LONG") != "" }
+
+func TestRulesHoldInEveryInterleaving(t *testing.T) {
+	for _, p := range proofs {
+		windows := p.windows
+		if long() {
+			windows = append(append([]int{}, windows...), p.long...)
+		}
+		for _, w := range windows {
+			t.Run(fmt.Sprintf("%s, W=%d", p.name, w), func(t *testing.T) {
+				c := p.c
+				c.DataWindow, c.CtrlWindow = w, cwire.CtrlWindowDefault
+				begin := time.Now()
+				r, err := Explore(c)
+				require.NoError(t, err)
+				require.NotZero(t, r.Quiet, "every run comes to rest somewhere")
+				t.Logf("%d states, %d steps, depth %d, %v",
+					r.States, r.Steps, r.Depth, time.Since(begin).Round(time.Millisecond))
+			})
+		}
+	}
+}
+
+func TestPingPongSendsNoCreditFromThreeReceivesOn(t *testing.T) {
+	for _, w := range []int{3, 4, 7} {
+		r, err := Explore(Config{DataWindow: w, CtrlWindow: 4, Pushes: eachOne, Mode: PingPong})
+		require.NoError(t, err)
+		require.Zero(t, r.Sent[cwire.Credit])
+		require.NotZero(t, r.Sent[cwire.Data])
+	}
+}
+
+func TestLargerControlWindowsHoldAsWell(t *testing.T) {
+	for _, ctrl := range []int{5, 6, 8} {
+		_, err := Explore(Config{DataWindow: 2, CtrlWindow: ctrl, Pushes: eachOne})
+		require.NoError(t, err, "C=%d", ctrl)
+		_, err = Explore(Config{DataWindow: 1, CtrlWindow: ctrl, Pushes: eachOne, Closes: closing, Prompt: true})
+		require.NoError(t, err, "C=%d", ctrl)
+	}
+}
+
+func TestExploringGivesUpAtItsLimit(t *testing.T) {
+	_, err := Explore(Config{DataWindow: 2, CtrlWindow: 4, Pushes: eachOne, Limit: 100})
+	require.ErrorIs(t, err, ErrLimit)
+}
+
+func TestWindowsOutsideTheBoundsAreRefused(t *testing.T) {
+	_, err := Explore(Config{DataWindow: 0, CtrlWindow: 4})
+	require.Error(t, err)
+}
