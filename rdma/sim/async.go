@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -38,16 +39,19 @@ func (d *device) cancelHandler(key int) {
 	if len(d.handlers) > 0 || d.reader == nil {
 		return
 	}
-	r := d.reader
+	d.reader.stop()
 	d.reader = nil
-	_ = r.f.Close()
 }
+
+// stop ends the reader soon. Close would wait for a handler that is running, which may be
+// the caller.
+func (r *asyncReader) stop() { _ = r.f.SetReadDeadline(time.Unix(1, 0)) }
 
 // stopReader ends the reader, if handlers were left, and waits for every one that ran.
 func (d *device) stopReader() {
 	d.mu.Lock()
 	if d.reader != nil {
-		_ = d.reader.f.Close()
+		d.reader.stop()
 		d.reader = nil
 	}
 	d.mu.Unlock()
@@ -64,11 +68,12 @@ func (d *device) startReader() *asyncReader {
 	d.readers.Add(1)
 	go func() {
 		defer d.readers.Done()
+		defer r.f.Close()
 		raw, err := r.f.SyscallConn()
 		if err != nil {
 			return
 		}
-		// The function is called again whenever the fd becomes readable, until Close.
+		// The function is called again whenever the fd becomes readable, until stop.
 		_ = raw.Read(func(uintptr) bool {
 			for {
 				ev, ok := d.takeAsync()
@@ -113,14 +118,14 @@ func (h *Host) qpNum(handle unsafe.Pointer) uint32 {
 // dispatch hands an asynchronous event to whoever asked for them.
 func (d *device) dispatch(ev rdma.AsyncEvent) {
 	d.mu.Lock()
-	fs := make([]func(rdma.AsyncEvent), 0, len(d.handlers))
-	for k := range d.nextKey {
-		if f := d.handlers[k]; f != nil {
-			fs = append(fs, f)
-		}
-	}
+	last := d.nextKey
 	d.mu.Unlock()
-	for _, f := range fs {
-		f(ev)
+	for k := range last {
+		d.mu.Lock()
+		f := d.handlers[k]
+		d.mu.Unlock()
+		if f != nil {
+			f(ev)
+		}
 	}
 }

@@ -523,6 +523,20 @@ func TestAnAddressChangeIsTold(t *testing.T) {
 	server.silent()
 }
 
+func TestAHandlerMayCancelItself(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	id := w.loop(w.server).id()
+	require.NoError(t, id.BindAddr(addr("10.0.0.1:0")))
+	called := make(chan struct{})
+	cancels := make(chan func(), 1)
+	cancels <- id.Device().OnAsyncEvent(func(rdma.AsyncEvent) {
+		(<-cancels)()
+		close(called)
+	})
+	w.server.RemoveDevice("sim0")
+	<-called
+}
+
 func TestOverrunsAreAnnounced(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	id := w.loop(w.server).id()
