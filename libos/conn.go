@@ -246,7 +246,7 @@ func (c *conn) reject(err syscall.Errno) {
 	if err == syscall.EAGAIN {
 		reason = hello.ReasonResources
 	}
-	if rerr := c.id.Reject(hello.Reject{Reason: reason}.Marshal()); rerr != nil {
+	if rerr := c.id.Reject(hello.RejectError{Reason: reason}.Marshal()); rerr != nil {
 		c.log.Debug("reject", "conn", c.name(), "err", rerr)
 	}
 }
@@ -279,12 +279,13 @@ func (c *conn) cmEvent(ev rdma.Event) {
 				out.Err, c.detail = errno(err), err.Error()
 			}
 		}
+	default: // the state machine has them all
 	}
 	c.step(out)
 }
 
 func (c *conn) startTimer(t connfsm.Timer) {
-	d := c.d.cfg.FlushTimeout
+	var d time.Duration
 	switch t {
 	case connfsm.Deadline:
 		d = c.d.cfg.ConnectTimeout
@@ -292,6 +293,8 @@ func (c *conn) startTimer(t connfsm.Timer) {
 		d = c.d.cfg.RetryDelay
 	case connfsm.Linger:
 		d = c.linger
+	default:
+		d = c.d.cfg.FlushTimeout
 	}
 	c.stopTimer(t)
 	var timer *time.Timer

@@ -64,7 +64,7 @@ func TestAMessageGoesThereAndBack(t *testing.T) {
 			require.False(t, ph.Ready.Before(ph.Established))
 
 			require.NoError(t, c.Close())
-			require.Equal(t, "", p.b.recv(t, s), "the peer sees the end")
+			require.Empty(t, p.b.recv(t, s), "the peer sees the end")
 			require.NoError(t, s.Close())
 			require.NoError(t, l.Close())
 		})

@@ -14,13 +14,16 @@ import (
 
 // rawQP is a queue pair that a test owns.
 type rawQP struct {
-	t  testing.TB
+	t  *testing.T
 	pd rdma.PD
 	cq rdma.CQ
 	qp rdma.QP
 }
 
-func newRawQP(t testing.TB) *rawQP { return &rawQP{t: t} }
+func newRawQP(t *testing.T) *rawQP {
+	t.Helper()
+	return &rawQP{t: t}
+}
 
 func (r *rawQP) create(id rdma.ID) error {
 	var err error

@@ -24,6 +24,7 @@ func TestAHundredConnectsAtTheSameTimeComplete(t *testing.T) {
 }
 
 func hundredConnects(t *testing.T, a, b *node, server netip.Addr) {
+	t.Helper()
 	const n = 100
 	l, at := b.listen(t, server, n)
 	accepts := make([]datapath.Token, n)
@@ -123,7 +124,7 @@ func TestClosingASocketWhileItsQueuePairIsMadeCancelsItsToken(t *testing.T) {
 }
 
 // openFDs counts the descriptors of this process.
-func openFDs(t testing.TB) int {
+func openFDs(t *testing.T) int {
 	t.Helper()
 	d, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
@@ -133,6 +134,7 @@ func openFDs(t testing.TB) int {
 // cycles connects, exchanges one message and closes, n times; what is left behind must
 // be the same after n as after a few.
 func cycles(t *testing.T, a, b *node, server netip.Addr, n int, objects func() string) {
+	t.Helper()
 	l, at := b.listen(t, server, 16)
 	cycle := func(i int) {
 		qa, err := l.Accept()
@@ -145,7 +147,7 @@ func cycles(t *testing.T, a, b *node, server netip.Addr, n int, objects func() s
 		a.send(t, c, msg)
 		require.Equal(t, msg, b.recv(t, s))
 		require.NoError(t, c.Close())
-		require.Equal(t, "", b.recv(t, s))
+		require.Empty(t, b.recv(t, s))
 		require.NoError(t, s.Close())
 	}
 	rest := func() (string, datapath.Census, int, int) {

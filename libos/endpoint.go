@@ -97,8 +97,9 @@ func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error
 		switch errno(err) {
 		case syscall.ENOMEM, syscall.ENOSPC, syscall.EBUSY, syscall.EMFILE:
 			return fmt.Errorf("%w: %w", syscall.EAGAIN, err)
+		default:
+			return err
 		}
-		return err
 	}
 	got := qp.Caps()
 	// A stale connection is tried again with everything new, the name included.

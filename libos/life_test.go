@@ -16,7 +16,7 @@ import (
 	"catmint/rdma/sim"
 )
 
-func (p *pair) connected(t testing.TB) (c, s, l *Socket) {
+func (p *pair) connected(t *testing.T) (c, s, l *Socket) {
 	t.Helper()
 	l, at := p.b.listen(t, p.b.addr, 4)
 	c = p.a.connect(t, netip.AddrPort{}, at)
@@ -30,7 +30,8 @@ func TestEveryCallAnswersAsItsStateDemands(t *testing.T) {
 
 	t.Run("a socket that cannot be made", func(t *testing.T) {
 		for _, args := range [][3]int{
-			{unix.AF_UNIX, unix.SOCK_STREAM, 0}, {unix.AF_INET, unix.SOCK_DGRAM, 0},
+			{unix.AF_UNIX, unix.SOCK_STREAM, 0},
+			{unix.AF_INET, unix.SOCK_DGRAM, 0},
 			{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_UDP},
 		} {
 			_, err := p.a.e.Socket(args[0], args[1], args[2])
@@ -185,7 +186,7 @@ func TestClosingCancelsPendingPopsAndLetsPushesDrain(t *testing.T) {
 	for range pushes {
 		require.Equal(t, "before the end", p.b.recv(t, s))
 	}
-	require.Equal(t, "", p.b.recv(t, s))
+	require.Empty(t, p.b.recv(t, s))
 }
 
 func TestACloseThatIsNotAnsweredEndsWithTheLingerTime(t *testing.T) {
@@ -223,7 +224,7 @@ func TestAsynchronousCloseCompletesItsToken(t *testing.T) {
 	qt, err := c.CloseAsync()
 	require.NoError(t, err)
 	require.Equal(t, datapath.OpClose, p.a.wait(t, qt).Opcode)
-	require.Equal(t, "", p.b.recv(t, s))
+	require.Empty(t, p.b.recv(t, s))
 }
 
 func TestHalfACloseLeavesTheOtherHalf(t *testing.T) {
@@ -232,7 +233,7 @@ func TestHalfACloseLeavesTheOtherHalf(t *testing.T) {
 	p.a.send(t, c, "question")
 	require.NoError(t, c.CloseWrite())
 	require.Equal(t, "question", p.b.recv(t, s))
-	require.Equal(t, "", p.b.recv(t, s))
+	require.Empty(t, p.b.recv(t, s))
 	p.b.send(t, s, "answer")
 	require.Equal(t, "answer", p.a.recv(t, c))
 }
@@ -288,7 +289,7 @@ func TestALostDisconnectIsMadeUpForByTime(t *testing.T) {
 	p.net.When(sim.Event(rdma.Disconnected)).Always().Drop()
 	c, s, _ := p.connected(t)
 	require.NoError(t, c.Close())
-	require.Equal(t, "", p.b.recv(t, s))
+	require.Empty(t, p.b.recv(t, s))
 	require.NoError(t, s.Close())
 	p.a.quiesce(t)
 	p.b.quiesce(t)
@@ -336,9 +337,9 @@ func TestTheEndOfTheProgramClosesWhatIsOpen(t *testing.T) {
 	p.a.send(t, c2, "two")
 	p.a.p.CloseAll(within(t))
 	require.Equal(t, "one", p.b.recv(t, s))
-	require.Equal(t, "", p.b.recv(t, s))
+	require.Empty(t, p.b.recv(t, s))
 	require.Equal(t, "two", p.b.recv(t, s2))
-	require.Equal(t, "", p.b.recv(t, s2))
+	require.Empty(t, p.b.recv(t, s2))
 }
 
 func TestTheEndOfTheProgramIsCutShortByItsContext(t *testing.T) {

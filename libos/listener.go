@@ -41,6 +41,7 @@ func (l *listener) step(ev connfsm.ListenerEvent, r request) {
 		l.ready = append(l.ready, r.child)
 	case connfsm.ListenChildGone:
 		delete(l.underway, r.child)
+	default: // concerns no connection
 	}
 	for _, a := range acts {
 		l.do(a, ev, r)
@@ -119,7 +120,7 @@ func (l *listener) admit(r request) {
 	child, err := e.newSocket(l.s.domain, l.s.typ, false)
 	if err != nil {
 		e.log.Warn("request refused", "peer", r.ev.ID.RemoteAddr().String(), "err", err)
-		l.reject(r.ev.ID, hello.Reject{Reason: hello.ReasonResources})
+		l.reject(r.ev.ID, hello.RejectError{Reason: hello.ReasonResources})
 		l.step(connfsm.ListenChildGone, request{})
 		return
 	}
@@ -136,7 +137,7 @@ func (l *listener) admit(r request) {
 
 func (l *listener) refuse(err syscall.Errno, r request) {
 	e := l.s.e
-	var rej hello.Reject
+	var rej hello.RejectError
 	switch {
 	case err == syscall.EPROTO:
 		e.p.stats.badHellos.Add(1)
@@ -144,15 +145,15 @@ func (l *listener) refuse(err syscall.Errno, r request) {
 		e.log.Info("request refused", "peer", r.ev.ID.RemoteAddr().String(), "err", r.err)
 	case err == syscall.ECONNREFUSED:
 		e.p.stats.refused.Add(1)
-		rej = hello.Reject{Reason: hello.ReasonFull, Detail: uint32(l.fsm.Backlog)}
+		rej = hello.RejectError{Reason: hello.ReasonFull, Detail: uint32(l.fsm.Backlog)}
 		e.log.Info("request refused: backlog full", "peer", r.ev.ID.RemoteAddr().String(), "backlog", l.fsm.Backlog)
 	default:
-		rej = hello.Reject{Reason: hello.ReasonShuttingDown}
+		rej = hello.RejectError{Reason: hello.ReasonShuttingDown}
 	}
 	l.reject(r.ev.ID, rej)
 }
 
-func (l *listener) reject(id rdma.ID, r hello.Reject) {
+func (l *listener) reject(id rdma.ID, r hello.RejectError) {
 	if err := id.Reject(r.Marshal()); err != nil {
 		l.s.e.log.Debug("reject", "err", err) // the peer gave up meanwhile
 	}

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { rdmatest.Main(m) }
 // patience is a generous limit for what should take milliseconds.
 const patience = 30 * time.Second
 
-func within(t testing.TB) context.Context {
+func within(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
@@ -47,7 +47,7 @@ type node struct {
 	ip6  netip.Addr
 }
 
-func newNode(t testing.TB, cfg Config, f rdma.Fabric, addr, ip6 string) *node {
+func newNode(t *testing.T, cfg Config, f rdma.Fabric, addr, ip6 string) *node {
 	t.Helper()
 	p, err := New(cfg, f)
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func prefixes(ss ...string) []netip.Prefix {
 	return out
 }
 
-func newPair(t testing.TB, cfg Config, net sim.Config) *pair {
+func newPair(t *testing.T, cfg Config, net sim.Config) *pair {
 	t.Helper()
 	net.RealTime = true
 	n := sim.New(net)
@@ -104,7 +104,7 @@ func newPair(t testing.TB, cfg Config, net sim.Config) *pair {
 	return p
 }
 
-func (n *node) socket(t testing.TB, domain int) *Socket {
+func (n *node) socket(t *testing.T, domain int) *Socket {
 	t.Helper()
 	s, err := n.e.Socket(domain, unix.SOCK_STREAM, 0)
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func (n *node) socket(t testing.TB, domain int) *Socket {
 }
 
 // listen makes a socket that listens on addr, port 0, and says where that is.
-func (n *node) listen(t testing.TB, addr netip.Addr, backlog int) (*Socket, netip.AddrPort) {
+func (n *node) listen(t *testing.T, addr netip.Addr, backlog int) (*Socket, netip.AddrPort) {
 	t.Helper()
 	domain := unix.AF_INET
 	if addr.Is6() {
@@ -127,7 +127,7 @@ func (n *node) listen(t testing.TB, addr netip.Addr, backlog int) (*Socket, neti
 	return s, at
 }
 
-func (n *node) wait(t testing.TB, qt datapath.Token) datapath.Result {
+func (n *node) wait(t *testing.T, qt datapath.Token) datapath.Result {
 	t.Helper()
 	r, err := n.e.Wait(within(t), qt)
 	require.NoError(t, err)
@@ -135,7 +135,7 @@ func (n *node) wait(t testing.TB, qt datapath.Token) datapath.Result {
 }
 
 // waitErrno waits for a token that must fail and returns its errno.
-func (n *node) waitErrno(t testing.TB, qt datapath.Token) syscall.Errno {
+func (n *node) waitErrno(t *testing.T, qt datapath.Token) syscall.Errno {
 	t.Helper()
 	r, err := n.e.Wait(within(t), qt)
 	require.Error(t, err)
@@ -143,7 +143,7 @@ func (n *node) waitErrno(t testing.TB, qt datapath.Token) syscall.Errno {
 	return errno(err)
 }
 
-func (n *node) accept(t testing.TB, l *Socket) *Socket {
+func (n *node) accept(t *testing.T, l *Socket) *Socket {
 	t.Helper()
 	qt, err := l.Accept()
 	require.NoError(t, err)
@@ -155,7 +155,7 @@ func (n *node) accept(t testing.TB, l *Socket) *Socket {
 }
 
 // connect connects a fresh socket to at, bound first if from is valid.
-func (n *node) connect(t testing.TB, from netip.AddrPort, at netip.AddrPort) *Socket {
+func (n *node) connect(t *testing.T, from netip.AddrPort, at netip.AddrPort) *Socket {
 	t.Helper()
 	domain := unix.AF_INET
 	if at.Addr().Is6() {
@@ -174,7 +174,7 @@ func (n *node) connect(t testing.TB, from netip.AddrPort, at netip.AddrPort) *So
 }
 
 // send pushes b and waits until that is done.
-func (n *node) send(t testing.TB, s *Socket, b string) {
+func (n *node) send(t *testing.T, s *Socket, b string) {
 	t.Helper()
 	qt, err := s.Push([]byte(b))
 	require.NoError(t, err)
@@ -183,7 +183,7 @@ func (n *node) send(t testing.TB, s *Socket, b string) {
 }
 
 // recv pops one message; "" is the end.
-func (n *node) recv(t testing.TB, s *Socket) string {
+func (n *node) recv(t *testing.T, s *Socket) string {
 	t.Helper()
 	qt, err := s.Pop()
 	require.NoError(t, err)
@@ -192,7 +192,7 @@ func (n *node) recv(t testing.TB, s *Socket) string {
 	return string(TakeBytes(&r))
 }
 
-func (n *node) quiesce(t testing.TB) {
+func (n *node) quiesce(t *testing.T) {
 	t.Helper()
 	require.NoError(t, n.p.Quiesce(within(t)))
 }

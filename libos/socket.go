@@ -160,6 +160,7 @@ func (s *Socket) Listen(backlog int) error {
 		return syscall.EISCONN
 	case sockListening, sockConnecting:
 		return syscall.EADDRINUSE
+	default:
 	}
 	if backlog < 1 {
 		return syscall.EINVAL
@@ -236,6 +237,7 @@ func (s *Socket) Connect(addr netip.AddrPort) (datapath.Token, error) {
 		return 0, syscall.EINPROGRESS
 	case sockConnected:
 		return 0, syscall.EISCONN
+	default:
 	}
 	if err := checkFamily(s.domain, addr); err != nil {
 		return 0, err
@@ -506,6 +508,7 @@ func (s *Socket) GetSockName() (netip.AddrPort, error) {
 	case sockConnected:
 		local, _ := s.info.addrs()
 		return local, nil
+	default:
 	}
 	if !s.local.IsValid() {
 		return netip.AddrPort{}, syscall.ENOTCONN

@@ -21,7 +21,7 @@ import (
 )
 
 // env returns a variable that the test bed sets.
-func env(t testing.TB, name string) string {
+func env(t *testing.T, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
 	require.NotEmpty(t, value, "%s is not set: run with soft-roce test", name)
@@ -29,7 +29,7 @@ func env(t testing.TB, name string) string {
 }
 
 // newBed is two libOSes on the one Soft-RoCE host.
-func newBed(t testing.TB, cfg Config) (a, b *node) {
+func newBed(t *testing.T, cfg Config) (a, b *node) {
 	t.Helper()
 	f := rdma.NewHardware()
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
@@ -68,7 +68,7 @@ func TestSoftRoCEConnectsOverIPv4AndIPv6BoundOrNot(t *testing.T) {
 					p.AddrResolved.Sub(p.Started), p.QPReady.Sub(p.AddrResolved), p.RouteResolved.Sub(p.QPReady),
 					p.Established.Sub(p.RouteResolved), p.Ready.Sub(p.Established), info.GID)
 				require.NoError(t, c.Close())
-				require.Equal(t, "", b.recv(t, s))
+				require.Empty(t, b.recv(t, s))
 				require.NoError(t, s.Close())
 				require.NoError(t, l.Close())
 			})
@@ -156,7 +156,9 @@ func TestSoftRoCEClosingWhileConnectingCancels(t *testing.T) {
 		qt, err := s.Connect(at)
 		require.NoError(t, err)
 		if i%2 == 0 { // at once, or some way into it
-			time.Sleep(time.Duration(i) * 50 * time.Microsecond)
+			ctx, cancel := context.WithTimeout(within(t), time.Duration(i)*50*time.Microsecond)
+			<-ctx.Done()
+			cancel()
 		}
 		require.NoError(t, s.Close())
 		r, err := a.e.Wait(within(t), qt)
@@ -170,7 +172,7 @@ func TestSoftRoCEClosingWhileConnectingCancels(t *testing.T) {
 }
 
 // resources is what the kernel counts, as `rdma resource` shows it.
-func resources(t testing.TB) string {
+func resources(t *testing.T) string {
 	t.Helper()
 	list, err := netlink.RdmaResourceList()
 	require.NoError(t, err)
@@ -201,10 +203,11 @@ func TestSoftRoCEEndOfTheProgramLosesNothing(t *testing.T) {
 	a, b := newBed(t, testConfig())
 	l, at := b.listen(t, b.addr, 1)
 	c := a.connect(t, netip.AddrPort{}, at)
+	var pushes []datapath.Token
 	for i := range 20 {
 		qt, err := c.Push(fmt.Append(nil, i))
 		require.NoError(t, err)
-		defer a.e.Wait(context.Background(), qt)
+		pushes = append(pushes, qt)
 	}
 	closed := make(chan struct{})
 	go func() {
@@ -215,6 +218,9 @@ func TestSoftRoCEEndOfTheProgramLosesNothing(t *testing.T) {
 	for i := range 20 {
 		require.Equal(t, fmt.Sprint(i), b.recv(t, s))
 	}
-	require.Equal(t, "", b.recv(t, s))
+	require.Empty(t, b.recv(t, s))
 	<-closed
+	for _, qt := range pushes {
+		a.wait(t, qt)
+	}
 }

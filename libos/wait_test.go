@@ -226,5 +226,5 @@ func TestProgressNeedsNoCallOfTheApplication(t *testing.T) {
 	require.Less(t, time.Since(start), time.Second)
 	r = p.b.wait(t, qt)
 	require.Equal(t, "now", string(TakeBytes(&r)))
-	require.Equal(t, "", p.b.recv(t, s))
+	require.Empty(t, p.b.recv(t, s))
 }

@@ -66,9 +66,11 @@ func joinActions[A fmt.Stringer](acts []A) string {
 //	listener backlog=N a fresh listener; each line of input is an event
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		t.Helper()
 		var c Conn
 		var l Listener
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			t.Helper()
 			var out strings.Builder
 			switch d.Cmd {
 			case "conn", "more":
@@ -220,7 +222,9 @@ func TestEveryEventHasARuleInEveryState(t *testing.T) {
 func TestTheMatrixTranscriptsCoverEveryStateOfBothSides(t *testing.T) {
 	covered := map[string]bool{}
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		t.Helper()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			t.Helper()
 			if d.Cmd == "matrix" {
 				var state, role string
 				d.ScanArgs(t, "state", &state)

@@ -105,8 +105,9 @@ func passing(err syscall.Errno) bool {
 	switch err {
 	case 0, syscall.ETIMEDOUT, syscall.EAGAIN, syscall.EHOSTUNREACH, syscall.ENOMEM, syscall.EINTR:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 var errnoNames = map[syscall.Errno]string{

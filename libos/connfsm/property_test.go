@@ -91,6 +91,8 @@ func (w *world) apply(c Conn, acts []Action) error {
 			}
 		case Unexpected:
 			w.unexpectedOps++
+		default:
+			return fmt.Errorf("unknown action %s", a)
 		}
 	}
 	if c.State == Failed && (w.id || w.qp || w.conn) {
@@ -141,6 +143,7 @@ func (w *world) possible(c Conn) []Event {
 	switch c.State {
 	case ResolvingAddr, ResolvingRoute, Connecting, Accepting:
 		evs = append(evs, Event{Kind: CallFailed, Err: syscall.ENODEV})
+	default: // no call is under way
 	}
 	if !w.wantsClose && w.wantsOutcome && (c.Role == Active || !c.Pending) {
 		evs = append(evs, Event{Kind: Close}, Event{Kind: Abort})
@@ -173,6 +176,7 @@ func (w *world) happen(c Conn, ev Event) (Conn, error) {
 		w.timers[Linger] = false
 	case FlushTimer:
 		w.timers[FlushEnd] = false
+	default: // comes by itself
 	}
 	before := c
 	next, acts := c.Step(ev)
@@ -191,6 +195,7 @@ func (w *world) settle(c Conn, rng *rand.Rand) (Conn, error) {
 			switch ev.Kind {
 			case QPReady, QPFailed, Attached, DeadlineTimer, RetryTimer, LingerTimer, FlushTimer:
 				evs = append(evs, ev)
+			default: // is not an answer and not a timer
 			}
 		}
 		if len(evs) == 0 {
@@ -312,6 +317,7 @@ func TestAListenerNeverLosesCount(t *testing.T) {
 				}
 			case ListenChildGone:
 				underway--
+			default:
 			}
 			for _, a := range acts {
 				switch a.Op {
@@ -327,6 +333,7 @@ func TestAListenerNeverLosesCount(t *testing.T) {
 					accepts = 0
 				case AbortReady:
 					ready = 0
+				default:
 				}
 			}
 			require.Equal(t, underway, l.Underway)

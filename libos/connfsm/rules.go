@@ -21,6 +21,7 @@ func (s *step) do(ops ...Op) {
 			s.c.HasID = false
 		case DestroyQP:
 			s.c.HasQP = false
+		default: // changes nothing that is tracked
 		}
 		s.out = append(s.out, Action{Op: op})
 	}
@@ -28,7 +29,8 @@ func (s *step) do(ops ...Op) {
 
 func (s *step) doErr(op Op, err syscall.Errno) { s.out = append(s.out, Action{Op: op, Err: err}) }
 func (s *step) start(t Timer)                  { s.out = append(s.out, Action{Op: StartTimer, Timer: t}) }
-func (s *step) stop(t Timer)                   { s.out = append(s.out, Action{Op: StopTimer, Timer: t}) }
+
+func (s *step) stop(t Timer) { s.out = append(s.out, Action{Op: StopTimer, Timer: t}) }
 
 // settle tells the outcome, a failure, to whoever waits for it, once.
 func (s *step) settle(err syscall.Errno) {

@@ -238,19 +238,19 @@ func (r Reason) Errno() syscall.Errno {
 	}
 }
 
-// Reject is a typed refusal. As an error it unwraps to its errno.
-type Reject struct {
+// RejectError is a typed refusal. As an error it unwraps to its errno.
+type RejectError struct {
 	Reason Reason
 	Detail uint32 // for ReasonFull, the backlog; otherwise 0
 }
 
-func (r Reject) Error() string { return "peer refuses: " + r.Reason.String() }
+func (r RejectError) Error() string { return "peer refuses: " + r.Reason.String() }
 
 // Unwrap returns the errno.
-func (r Reject) Unwrap() error { return r.Reason.Errno() }
+func (r RejectError) Unwrap() error { return r.Reason.Errno() }
 
 // Marshal writes the message.
-func (r Reject) Marshal() []byte {
+func (r RejectError) Marshal() []byte {
 	b := make([]byte, RejectSize)
 	copy(b, magic[:])
 	b[4], b[5], b[6], b[7] = RejectSize, byte(refuse), MinVersion, MaxVersion
@@ -260,30 +260,30 @@ func (r Reject) Marshal() []byte {
 }
 
 // ParseReject reads the private data of a reject. ErrForeign: it is not ours.
-func ParseReject(private []byte) (Reject, error) {
+func ParseReject(private []byte) (RejectError, error) {
 	b, err := header(private, RejectSize)
 	if err != nil {
-		return Reject{}, err
+		return RejectError{}, err
 	}
 	if Kind(b[5]) != refuse {
-		return Reject{}, ErrKind
+		return RejectError{}, ErrKind
 	}
-	return Reject{
+	return RejectError{
 		Reason: Reason(binary.LittleEndian.Uint32(b[8:])),
 		Detail: binary.LittleEndian.Uint32(b[12:]),
 	}, nil
 }
 
 // RejectFor is the refusal that goes with an error of Parse.
-func RejectFor(err error) Reject {
+func RejectFor(err error) RejectError {
 	switch {
 	case errors.Is(err, ErrForeign):
-		return Reject{Reason: ReasonForeign}
+		return RejectError{Reason: ReasonForeign}
 	case errors.Is(err, ErrVersion):
-		return Reject{Reason: ReasonVersion}
+		return RejectError{Reason: ReasonVersion}
 	case errors.Is(err, ErrDemands):
-		return Reject{Reason: ReasonDemands}
+		return RejectError{Reason: ReasonDemands}
 	default:
-		return Reject{Reason: ReasonMalformed}
+		return RejectError{Reason: ReasonMalformed}
 	}
 }

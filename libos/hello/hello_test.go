@@ -1,7 +1,6 @@
 package hello
 
 import (
-	"errors"
 	"syscall"
 	"testing"
 
@@ -114,12 +113,12 @@ func TestAnAnswerAgreesWithItsOffer(t *testing.T) {
 
 func TestARejectCarriesItsReason(t *testing.T) {
 	for r := ReasonFull; r <= ReasonDemands; r++ {
-		padded := append(Reject{Reason: r, Detail: 7}.Marshal(), make([]byte, 132)...)
+		padded := append(RejectError{Reason: r, Detail: 7}.Marshal(), make([]byte, 132)...)
 		got, err := ParseReject(padded)
 		require.NoError(t, err)
-		require.Equal(t, Reject{Reason: r, Detail: 7}, got)
+		require.Equal(t, RejectError{Reason: r, Detail: 7}, got)
 		require.NotContains(t, got.Error(), "Reason(")
-		require.True(t, errors.Is(got, r.Errno()))
+		require.ErrorIs(t, got, r.Errno())
 	}
 	require.Equal(t, syscall.ECONNREFUSED, Reason(99).Errno())
 	require.Equal(t, "Reason(99)", Reason(99).String())
@@ -130,14 +129,14 @@ func TestARejectOfSomebodyElseIsRecognised(t *testing.T) {
 	require.ErrorIs(t, err, ErrForeign)
 	_, err = ParseReject(offer().Marshal())
 	require.ErrorIs(t, err, ErrKind)
-	_, err = ParseReject(Reject{Reason: ReasonFull}.Marshal()[:12])
+	_, err = ParseReject(RejectError{Reason: ReasonFull}.Marshal()[:12])
 	require.ErrorIs(t, err, ErrShort)
 }
 
 func FuzzParse(f *testing.F) {
 	f.Add(offer().Marshal())
 	f.Add(offer().Reply(offer()).Marshal())
-	f.Add(Reject{Reason: ReasonFull}.Marshal())
+	f.Add(RejectError{Reason: ReasonFull}.Marshal())
 	f.Add([]byte("CTMT\x28\x01\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, k := range []Kind{Offer, Answer} {
