@@ -28,9 +28,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func newEngine(t *testing.T, cfg datapath.Config) *datapath.Engine {
+func newEngine(t *testing.T) *datapath.Engine {
 	t.Helper()
-	e, err := datapath.NewEngine(cfg)
+	e, err := datapath.NewEngine(datapath.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Destroy()) })
 	return e
@@ -75,7 +75,7 @@ func next(t *testing.T, ch rdma.EventChannel, want rdma.CMEvent) rdma.Event {
 // newSide makes what an id needs for a connection: the queue pair and the data plane's half.
 func newSide(t *testing.T, h *sim.Host, id rdma.ID) *side {
 	t.Helper()
-	s := &side{e: newEngine(t, datapath.Config{})}
+	s := &side{e: newEngine(t)}
 	dev := id.Device()
 	pd, err := dev.AllocPD()
 	require.NoError(t, err)

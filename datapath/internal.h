@@ -318,7 +318,7 @@ void dp_leader_refresh(struct dp_engine *e);
 
 /* Polls every CQ once and settles what changed; returns completions handled. Locked. */
 int dp_poll_locked(struct dp_engine *e);
-/* Polls one CQ until it is empty. Locked. */
+/* Takes every completion that is in a CQ now. Locked. */
 int dp_poll_drain(struct dp_engine *e, struct dp_cq *q);
 /* Arms every CQ. Locked. */
 void dp_arm_locked(struct dp_engine *e);

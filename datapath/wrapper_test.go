@@ -2,6 +2,7 @@ package datapath_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -49,7 +50,7 @@ func TestAnEngineRefusesWhatItDoesNotKnow(t *testing.T) {
 }
 
 func TestADescriptorKeepsItsState(t *testing.T) {
-	e := newEngine(t, datapath.Config{})
+	e := newEngine(t)
 	qd := newQD(t, e)
 	for s := datapath.QDSocket; s <= datapath.QDClosing; s++ {
 		require.NoError(t, datapath.SetQDState(qd, s))
@@ -61,7 +62,7 @@ func TestADescriptorKeepsItsState(t *testing.T) {
 }
 
 func TestATokenCarriesItsResult(t *testing.T) {
-	e := newEngine(t, datapath.Config{})
+	e := newEngine(t)
 	qd := newQD(t, e)
 	var r datapath.Result
 
@@ -101,7 +102,7 @@ func TestATokenCarriesItsResult(t *testing.T) {
 }
 
 func TestAWatchedTokenRingsTheNoticeDescriptor(t *testing.T) {
-	e := newEngine(t, datapath.Config{})
+	e := newEngine(t)
 	qt, err := datapath.AllocToken(e, 500, datapath.OpClose)
 	require.NoError(t, err)
 	done, err := datapath.WatchToken(qt)
@@ -112,7 +113,7 @@ func TestAWatchedTokenRingsTheNoticeDescriptor(t *testing.T) {
 	poll := []unix.PollFd{{Fd: int32(e.NoticeFD()), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(poll, int(patience.Milliseconds()))
-		if err == syscall.EINTR {
+		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
 		require.NoError(t, err)
@@ -128,7 +129,7 @@ func TestAWatchedTokenRingsTheNoticeDescriptor(t *testing.T) {
 }
 
 func TestMemoryIsBytesUntilItIsFreed(t *testing.T) {
-	e := newEngine(t, datapath.Config{})
+	e := newEngine(t)
 	var null datapath.SGArray
 	require.True(t, null.IsNull())
 	require.Nil(t, null.Bytes())
