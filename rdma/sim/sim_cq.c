@@ -185,7 +185,7 @@ uint64_t sim_cq_overruns(struct ibv_cq *ibcq) {
     return n;
 }
 
-static void report(struct sim_cq *cq) {
+void sim_cq_report(struct sim_cq *cq) {
     struct sim_channel *ch = (struct sim_channel *)cq->ibv.channel;
     const uint64_t one = 1;
 
@@ -198,20 +198,12 @@ static void report(struct sim_cq *cq) {
         abort(); /* an eventfd takes 2^64 - 2 of these */
 }
 
-void sim_cq_push(struct sim_cq *cq, const struct sim_cqe *e, bool solicited) {
-    if (SIM_UNLIKELY(cq->head - cq->tail >= cq->mask)) {
-        cq->overruns++;
-        cq->f->stats.cq_overruns++;
-        sim_async_raise(
-            sim_dev_of(cq->ibv.context),
-            &(struct ibv_async_event){.element.cq = &cq->ibv, .event_type = IBV_EVENT_CQ_ERR});
-        return;
-    }
-    cq->ring[cq->head++ & cq->mask] = *e;
-    if (cq->arm == SIM_ARM_NONE)
-        return;
-    if (cq->arm == SIM_ARM_ANY || solicited || e->wc.status != IBV_WC_SUCCESS)
-        report(cq);
+void sim_cq_overrun(struct sim_cq *cq) {
+    cq->overruns++;
+    cq->f->stats.cq_overruns++;
+    sim_async_raise(
+        sim_dev_of(cq->ibv.context),
+        &(struct ibv_async_event){.element.cq = &cq->ibv, .event_type = IBV_EVENT_CQ_ERR});
 }
 
 void sim_cq_forget(struct sim_cq *cq, const struct sim_qp *qp, bool purge) {

@@ -177,6 +177,27 @@ static inline struct sim_rwqe *sim_rwqe_at(const struct sim_ring *r, uint32_t i)
     return (struct sim_rwqe *)(void *)(r->mem + (size_t)(i & r->mask) * r->stride);
 }
 
+/* A completion found no room. */
+SIM_INTERNAL void sim_cq_overrun(struct sim_cq *cq);
+/* An armed CQ has got a completion. */
+SIM_INTERNAL void sim_cq_report(struct sim_cq *cq);
+
+/* The slot for the next completion, to be filled and committed; NULL when the CQ is full. */
+static inline struct sim_cqe *sim_cq_reserve(struct sim_cq *cq) {
+    if (SIM_UNLIKELY(cq->head - cq->tail >= cq->mask)) {
+        sim_cq_overrun(cq);
+        return NULL;
+    }
+    return &cq->ring[cq->head & cq->mask];
+}
+
+/* important: solicited, or an error. */
+static inline void sim_cq_commit(struct sim_cq *cq, bool important) {
+    cq->head++;
+    if (SIM_UNLIKELY(cq->arm != SIM_ARM_NONE) && (cq->arm == SIM_ARM_ANY || important))
+        sim_cq_report(cq);
+}
+
 /* sim_fabric.c */
 SIM_INTERNAL int sim_call_fault(struct sim_device *d, enum sim_call call);
 SIM_INTERNAL uint32_t sim_roundup_slots(uint32_t n);
@@ -193,7 +214,6 @@ SIM_INTERNAL bool sim_mr_check_remote(const struct sim_device *d, const struct i
                                       uint64_t addr, uint32_t len, uint32_t rkey, int access);
 
 /* sim_cq.c */
-SIM_INTERNAL void sim_cq_push(struct sim_cq *cq, const struct sim_cqe *e, bool solicited);
 /* Forgets qp in the completions of cq, or removes them with purge. */
 SIM_INTERNAL void sim_cq_forget(struct sim_cq *cq, const struct sim_qp *qp, bool purge);
 SIM_INTERNAL int sim_poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc);

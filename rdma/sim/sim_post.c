@@ -11,9 +11,11 @@ static inline uint64_t total_length(const struct ibv_sge *sge, int n) {
     return len;
 }
 
-static bool supported(enum ibv_wr_opcode op) {
-    return op == IBV_WR_SEND || op == IBV_WR_SEND_WITH_IMM || op == IBV_WR_RDMA_WRITE ||
-           op == IBV_WR_RDMA_WRITE_WITH_IMM || op == IBV_WR_RDMA_READ;
+static inline bool supported(enum ibv_wr_opcode op) {
+    const uint32_t ops = 1u << IBV_WR_SEND | 1u << IBV_WR_SEND_WITH_IMM | 1u << IBV_WR_RDMA_WRITE |
+                         1u << IBV_WR_RDMA_WRITE_WITH_IMM | 1u << IBV_WR_RDMA_READ;
+
+    return (unsigned int)op < 32 && (ops >> op & 1);
 }
 
 static inline int check_send(const struct sim_qp *qp, const struct ibv_send_wr *wr,
@@ -37,7 +39,7 @@ static inline int check_send(const struct sim_qp *qp, const struct ibv_send_wr *
     return 0;
 }
 
-static void put_send(struct sim_qp *qp, const struct ibv_send_wr *wr, uint32_t len) {
+static inline void put_send(struct sim_qp *qp, const struct ibv_send_wr *wr, uint32_t len) {
     struct sim_swqe *e = sim_swqe_at(&qp->sq, qp->sq.head);
 
     e->wr_id = wr->wr_id;
@@ -100,7 +102,7 @@ static inline int check_recv(const struct sim_qp *qp, const struct ibv_recv_wr *
     return 0;
 }
 
-static void put_recv(struct sim_qp *qp, const struct ibv_recv_wr *wr) {
+static inline void put_recv(struct sim_qp *qp, const struct ibv_recv_wr *wr) {
     struct sim_rwqe *e = sim_rwqe_at(&qp->rq, qp->rq.head);
 
     e->wr_id = wr->wr_id;

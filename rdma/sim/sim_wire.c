@@ -21,68 +21,66 @@ static const uint8_t wc_opcode[] = {
     [IBV_WR_RDMA_READ] = IBV_WC_RDMA_READ,
 };
 
+static inline void complete_send(struct sim_qp *qp, const struct sim_swqe *e,
+                                 enum ibv_wc_status status) {
+    struct sim_cqe *c = sim_cq_reserve(qp->scq);
+
+    if (SIM_UNLIKELY(!c))
+        return;
+    c->wc = (struct ibv_wc){.wr_id = e->wr_id, .status = status, .qp_num = qp->ibv.qp_num};
+    if (status == IBV_WC_SUCCESS) {
+        c->wc.opcode = (enum ibv_wc_opcode)wc_opcode[e->opcode];
+        c->wc.byte_len = e->length;
+    } /* else, as on rxe, only wr_id, status and qp_num say something */
+    c->qp = qp;
+    c->tail = qp->sq.done;
+    c->is_recv = false;
+    sim_cq_commit(qp->scq, status != IBV_WC_SUCCESS);
+}
+
 /* The oldest request that has taken effect completes well. */
 static inline void ack_one(struct sim_qp *qp) {
     const struct sim_swqe *e = sim_swqe_at(&qp->sq, qp->sq.done++);
 
-    if (!qp->sig_all && !(e->flags & IBV_SEND_SIGNALED))
-        return;
-    sim_cq_push(qp->scq,
-                &(struct sim_cqe){
-                    .wc = {.wr_id = e->wr_id,
-                           .status = IBV_WC_SUCCESS,
-                           .opcode = (enum ibv_wc_opcode)wc_opcode[e->opcode],
-                           .byte_len = e->length,
-                           .qp_num = qp->ibv.qp_num},
-                    .qp = qp,
-                    .tail = qp->sq.done,
-                },
-                false);
+    if (qp->sig_all || (e->flags & IBV_SEND_SIGNALED))
+        complete_send(qp, e, IBV_WC_SUCCESS);
 }
 
-/*
- * The next request completes with an error, signalled or not. As on rxe only wr_id, status
- * and qp_num say something.
- */
+/* The next request completes with an error, signalled or not. */
 static void fail_send(struct sim_qp *qp, enum ibv_wc_status status) {
     const struct sim_swqe *e = sim_swqe_at(&qp->sq, qp->sq.done++);
 
     if ((int32_t)(qp->sq.exec - qp->sq.done) < 0)
         qp->sq.exec = qp->sq.done;
-    sim_cq_push(qp->scq,
-                &(struct sim_cqe){
-                    .wc = {.wr_id = e->wr_id, .status = status, .qp_num = qp->ibv.qp_num},
-                    .qp = qp,
-                    .tail = qp->sq.done,
-                },
-                false);
+    complete_send(qp, e, status);
 }
 
 static inline void complete_recv(struct sim_qp *qp, enum ibv_wc_status status,
                                  const struct sim_swqe *from) {
     const struct sim_rwqe *e = sim_rwqe_at(&qp->rq, qp->rq.exec++);
-    struct sim_cqe c = {
-        .wc = {.wr_id = e->wr_id, .status = status, .qp_num = qp->ibv.qp_num},
-        .qp = qp,
-        .tail = qp->rq.exec,
-        .is_recv = true,
-    };
-    bool solicited = false;
+    struct sim_cqe *c = sim_cq_reserve(qp->rcq);
+    bool important = true;
 
     qp->rq.done = qp->rq.exec;
+    if (SIM_UNLIKELY(!c))
+        return;
+    c->wc = (struct ibv_wc){.wr_id = e->wr_id, .status = status, .qp_num = qp->ibv.qp_num};
+    c->qp = qp;
+    c->tail = qp->rq.exec;
+    c->is_recv = true;
     if (status == IBV_WC_SUCCESS) {
-        c.wc.opcode = IBV_WC_RECV;
-        c.wc.byte_len = from->length;
-        c.wc.src_qp = qp->attr.dest_qp_num;
+        c->wc.opcode = IBV_WC_RECV;
+        c->wc.byte_len = from->length;
+        c->wc.src_qp = qp->attr.dest_qp_num;
         if (from->opcode != IBV_WR_SEND) {
-            c.wc.wc_flags = IBV_WC_WITH_IMM;
-            c.wc.imm_data = from->imm_data;
+            c->wc.wc_flags = IBV_WC_WITH_IMM;
+            c->wc.imm_data = from->imm_data;
             if (from->opcode == IBV_WR_RDMA_WRITE_WITH_IMM)
-                c.wc.opcode = IBV_WC_RECV_RDMA_WITH_IMM;
+                c->wc.opcode = IBV_WC_RECV_RDMA_WITH_IMM;
         }
-        solicited = (from->flags & IBV_SEND_SOLICITED) != 0;
+        important = (from->flags & IBV_SEND_SOLICITED) != 0;
     }
-    sim_cq_push(qp->rcq, &c, solicited);
+    sim_cq_commit(qp->rcq, important);
 }
 
 /* ---- Errors and flushing ------------------------------------------------------------- */
@@ -192,13 +190,17 @@ static void copy_segments(const struct ibv_sge *to, const struct ibv_sge *from, 
 }
 
 static inline void copy_out(const struct sim_swqe *e, const struct ibv_sge *to) {
-    if (e->flags & IBV_SEND_INLINE) {
-        const struct ibv_sge from = {.addr = (uint64_t)(uintptr_t)e->u.data, .length = e->length};
+    struct ibv_sge data;
+    const struct ibv_sge *from = e->u.sge;
 
-        copy_segments(to, &from, e->length);
-    } else {
-        copy_segments(to, e->u.sge, e->length);
+    if (e->flags & IBV_SEND_INLINE) {
+        data = (struct ibv_sge){.addr = (uint64_t)(uintptr_t)e->u.data, .length = e->length};
+        from = &data;
     }
+    if (from->length >= e->length && to->length >= e->length)
+        memmove((void *)(uintptr_t)to->addr, (const void *)(uintptr_t)from->addr, e->length);
+    else
+        copy_segments(to, from, e->length);
 }
 
 static void raise_event(struct sim_qp *qp, enum ibv_event_type type) {

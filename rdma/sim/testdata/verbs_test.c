@@ -266,6 +266,39 @@ static void a_long_message_breaks_both_sides(void) {
     pair_free(p);
 }
 
+static void a_message_above_the_ports_limit_is_refused_at_home(void) {
+    struct sim_fabric *f;
+    struct ibv_context *dev;
+    struct ibv_pd *pd;
+    struct ibv_cq *cq;
+    struct ibv_qp *qp;
+    struct ibv_mr *mr;
+    struct ibv_wc wc[2];
+    char buf[101];
+    struct ibv_sge sge = {(uint64_t)(uintptr_t)buf, 101, 0};
+    struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND}, *bad;
+    struct ibv_qp_init_attr attr = {.cap = {4, 4, 1, 1, 0}, .qp_type = IBV_QPT_RC};
+
+    CHECK_EQ(sim_fabric_create(NULL, &f), 0);
+    CHECK_EQ(sim_device_create(f, "d", &(struct sim_device_attr){.max_msg_sz = 100}, &dev), 0);
+    CHECK_EQ(sim_pd_create(dev, &pd), 0);
+    CHECK_EQ(sim_cq_create(dev, 10, NULL, NULL, &cq), 0);
+    attr.send_cq = attr.recv_cq = cq;
+    CHECK_EQ(sim_qp_create(pd, &attr, &qp), 0);
+    CHECK_EQ(sim_qp_connect(qp, qp), 0);
+    CHECK_EQ(sim_mr_create(pd, buf, sizeof(buf), 0, &mr), 0);
+    sge.lkey = mr->lkey;
+    CHECK_EQ(ibv_post_send(qp, &wr, &bad), 0);
+    CHECK_EQ(ibv_poll_cq(cq, 2, wc), 1);
+    CHECK_EQ(wc[0].status, IBV_WC_LOC_LEN_ERR);
+    CHECK_EQ(sim_qp_destroy(qp), 0);
+    CHECK_EQ(sim_mr_destroy(mr), 0);
+    CHECK_EQ(sim_cq_destroy(cq), 0);
+    CHECK_EQ(sim_pd_destroy(pd), 0);
+    CHECK_EQ(sim_device_destroy(dev), 0);
+    CHECK_EQ(sim_fabric_destroy(f), 0);
+}
+
 static void local_protection_errors(void) {
     struct pair *p = pair_new(NULL);
     struct ibv_sge sge = {at(&p->a, 0), 8, p->a.mr->rkey}; /* a remote key is no local key */
@@ -434,6 +467,70 @@ static void an_armed_cq_reports_the_next_completion_once(void) {
     CHECK_EQ(sim_cq_destroy(cq), EBUSY);
     CHECK_EQ(ops->ack_cq_events(cq, 1), 0);
     pair_free(p);
+}
+
+static void events_of_a_shared_channel_come_in_order(void) {
+    struct pair *p = pair_new(NULL);
+    const struct rdma_slow_ops *ops = sim_slow_ops();
+    struct ibv_cq *cq[3], *got;
+    struct ibv_qp *qp[3];
+    struct ibv_wc wc;
+    void *context;
+
+    for (int i = 0; i < 3; i++) {
+        struct ibv_qp_init_attr attr = {.cap = {4, 4, 1, 1, 0}, .qp_type = IBV_QPT_RC};
+        struct ibv_recv_wr wr = {.wr_id = 0}, *bad;
+
+        CHECK_EQ(sim_cq_create(p->dev, 10, NULL, p->a.ch, &cq[i]), 0);
+        attr.send_cq = attr.recv_cq = cq[i];
+        CHECK_EQ(sim_qp_create(p->pd, &attr, &qp[i]), 0);
+        CHECK_EQ(sim_qp_init(qp[i]), 0);
+        CHECK_EQ(ibv_post_recv(qp[i], &wr, &bad), 0);
+        CHECK_EQ(ibv_req_notify_cq(cq[i], 0), 0);
+    }
+    CHECK_EQ(sim_channel_destroy(p->a.ch), EBUSY);
+    for (int i = 2; i >= 0; i--)
+        CHECK_EQ(sim_qp_error(qp[i]), 0);
+    CHECK_EQ(ops->get_cq_event(p->a.ch, &got, &context), 0);
+    CHECK(got == cq[2]);
+    CHECK_EQ(ops->ack_cq_events(got, 1), 0);
+    CHECK_EQ(sim_qp_destroy(qp[0]), 0); /* the last in the queue goes */
+    CHECK_EQ(ibv_poll_cq(cq[0], 1, &wc), 1);
+    CHECK_EQ(sim_cq_destroy(cq[0]), 0);
+    CHECK(readable(&p->a));
+    CHECK_EQ(ops->get_cq_event(p->a.ch, &got, &context), 0);
+    CHECK(got == cq[1]);
+    CHECK_EQ(ops->ack_cq_events(got, 1), 0);
+    CHECK_EQ(ops->get_cq_event(p->a.ch, &got, &context), EAGAIN);
+    for (int i = 1; i < 3; i++) {
+        CHECK_EQ(sim_qp_destroy(qp[i]), 0);
+        CHECK_EQ(sim_cq_destroy(cq[i]), 0);
+    }
+    pair_free(p);
+}
+
+static void a_late_failure_acknowledges_what_came_before(void) {
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        struct pair *p = pair_new(&(struct sim_config){
+            .delivery = SIM_DELIVER_SEEDED, .seed = seed, .purge_cq_on_destroy = true});
+        struct ibv_wc wc;
+        uint64_t next = 1;
+
+        for (uint64_t i = 0; i < 4; i++)
+            CHECK_EQ(post_recv(&p->b, i, 0, i < 3 ? 64 : 1), 0);
+        for (uint64_t i = 1; i <= 5; i++)
+            CHECK_EQ(post_send(&p->a, i, 0, 8, IBV_SEND_SIGNALED), 0);
+        while (next <= 5) {
+            if (ibv_poll_cq(p->a.cq, 1, &wc) == 0)
+                continue;
+            CHECK_EQ(wc.wr_id, next);
+            CHECK_EQ(wc.status, next < 4    ? IBV_WC_SUCCESS
+                                : next == 4 ? IBV_WC_REM_INV_REQ_ERR
+                                            : IBV_WC_WR_FLUSH_ERR);
+            next++;
+        }
+        pair_free(p);
+    }
 }
 
 static void solicited_only_waits_for_solicited_or_error(void) {
@@ -775,6 +872,7 @@ int main(int argc, char **argv) {
         TEST(an_error_flushes_everything_in_order),
         TEST(rxe_of_linux_6_1_never_flushes_late_receives),
         TEST(a_long_message_breaks_both_sides),
+        TEST(a_message_above_the_ports_limit_is_refused_at_home),
         TEST(local_protection_errors),
         TEST(another_domains_key_is_refused),
         TEST(a_stale_key_is_refused),
@@ -782,6 +880,8 @@ int main(int argc, char **argv) {
         TEST(reads_need_resources_on_both_sides),
         TEST(a_full_cq_drops_in_silence),
         TEST(an_armed_cq_reports_the_next_completion_once),
+        TEST(events_of_a_shared_channel_come_in_order),
+        TEST(a_late_failure_acknowledges_what_came_before),
         TEST(solicited_only_waits_for_solicited_or_error),
         TEST(the_receiver_may_be_ready_before_the_sender),
         TEST(a_dead_peer_is_waited_for),
