@@ -5,6 +5,7 @@ package rdma
 import "C"
 
 import (
+	"bytes"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -112,6 +113,7 @@ func (id *cmID) deviceName() string {
 }
 
 // bytesPtr is the address of b's bytes for a C call that only reads them, nil for none.
+// b must be an allocation of its own: cgo refuses bytes inside an object with pointers.
 func bytesPtr(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
 
 // milliseconds rounds up; the library takes an int.
@@ -205,8 +207,9 @@ func (id *cmID) exchange(name string, p ConnParam, room int,
 		retry_count:         C.uint8_t(p.RetryCount),
 		rnr_retry_count:     C.uint8_t(p.RNRRetryCount),
 	}
+	data := bytes.Clone(p.PrivateData)
 	return id.op(name, func() C.int {
-		return f(&cp, bytesPtr(p.PrivateData), C.uint8_t(len(p.PrivateData)))
+		return f(&cp, bytesPtr(data), C.uint8_t(len(data)))
 	})
 }
 
@@ -216,8 +219,9 @@ func (id *cmID) Reject(privateData []byte) error {
 	if len(privateData) > MaxRejectPrivateData {
 		return errnoError(name, id.deviceName(), int(syscall.EINVAL))
 	}
+	data := bytes.Clone(privateData)
 	return id.op(name, func() C.int {
-		return C.catmint_reject(id.c, bytesPtr(privateData), C.uint8_t(len(privateData)))
+		return C.catmint_reject(id.c, bytesPtr(data), C.uint8_t(len(data)))
 	})
 }
 

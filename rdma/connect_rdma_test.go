@@ -112,6 +112,27 @@ func TestPrivateDataThatDoesNotFitIsRefusedAtOnce(t *testing.T) {
 	connection{client: client, server: server}.disconnect(t, l, l)
 }
 
+func TestPrivateDataMayLieInsideAnObjectWithPointers(t *testing.T) {
+	type hello struct {
+		owner *testing.T
+		data  [4]byte
+	}
+	h := &hello{owner: t, data: [4]byte{1, 2, 3, 4}}
+	f := newFabric(t)
+	l := newLoop(t, f)
+	listener := l.listen(bedAddr(t))
+	client := newEnd(t, f, l.resolve(listener.LocalAddr()))
+	p := params("")
+	p.PrivateData = h.data[:]
+	require.NoError(t, client.id.Connect(p))
+	req := l.request(listener)
+	assert.Equal(t, h.data[:], req.PrivateData[:len(h.data)])
+	require.NoError(t, req.ID.Reject(h.data[:]))
+	require.NoError(t, req.ID.Close())
+	assert.Equal(t, h.data[:], l.on(client.id, rdma.Rejected).PrivateData[:len(h.data)])
+	client.close()
+}
+
 func TestRejectionCarriesReasonAndPrivateData(t *testing.T) {
 	f := newFabric(t)
 	l := newLoop(t, f)

@@ -3,6 +3,7 @@
 package rdma_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -373,12 +374,12 @@ func TestChannelsWorkAtTheSameTimeOnOneDevice(t *testing.T) {
 }
 
 // resolveOnce makes an id, resolves dst, uses its device, and closes everything.
-func resolveOnce(ch rdma.EventChannel, dst netip.AddrPort) error {
+func resolveOnce(ch rdma.EventChannel, dst netip.AddrPort) (err error) {
 	id, err := ch.CreateID()
 	if err != nil {
 		return err
 	}
-	defer id.Close()
+	defer func() { err = errors.Join(err, id.Close()) }()
 	if err := id.ResolveAddr(netip.AddrPort{}, dst, resolveTimeout); err != nil {
 		return err
 	}
