@@ -33,6 +33,13 @@ func TestArenaUnderThreads(t *testing.T) {
 	ctest.Run(t, arenaProgram("arena_thread_test.c"), ctest.Address, ctest.Thread)
 }
 
+func TestTheFuzzTargetOfTheArenasFindsNothing(t *testing.T) {
+	t.Parallel()
+	p := arenaProgram("fuzz_arena.c")
+	p.Flags = []string{"-DREPLAY=60"}
+	ctest.Run(t, p, ctest.Address)
+}
+
 // BenchmarkArena is what the memory of a message costs; arena_bench.c says what each is.
 func BenchmarkArena(b *testing.B) {
 	bin := ctest.Build(b, arenaProgram("arena_bench.c"), "-O2")
