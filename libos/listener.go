@@ -124,6 +124,7 @@ func (l *listener) admit(r request) {
 		l.step(connfsm.ListenChildGone, request{})
 		return
 	}
+	child.opts = l.s.inherited()
 	ep := e.newDataEndpoint()
 	ep.qd, ep.offer, ep.peer, ep.ask = child.qd, r.offer, r.offer, r.ev
 	c := e.newConn(ep, child)

@@ -2,6 +2,7 @@ package libos
 
 import (
 	"encoding/binary"
+	"maps"
 	"syscall"
 	"time"
 
@@ -67,6 +68,15 @@ func (s *Socket) SetLinger(d time.Duration) error {
 	}
 	s.opts.lingerOn, s.opts.linger = d >= 0, max(d, 0)
 	return nil
+}
+
+// inherited are the options that an accepted socket begins with: its listener's.
+func (s *Socket) inherited() options {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.opts
+	o.ints = maps.Clone(o.ints)
+	return o
 }
 
 // alive is EBADF after close or a failed connect. s.mu is held.

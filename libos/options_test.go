@@ -1,6 +1,7 @@
 package libos
 
 import (
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -39,6 +40,22 @@ func TestOptionsAreKeptAndTold(t *testing.T) {
 	v, err = l.GetOption(unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	require.NoError(t, err)
 	require.Equal(t, nativeBytes(1), v)
+}
+
+func TestAnAcceptedSocketBeginsWithItsListenersOptions(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	l, at := p.b.listen(t, p.b.addr, 1)
+	require.NoError(t, l.SetOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, nativeBytes(1)))
+	require.NoError(t, l.SetLinger(5*time.Second))
+	p.a.connect(t, netip.AddrPort{}, at)
+	s := p.b.accept(t, l)
+	require.NoError(t, l.SetOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, nativeBytes(0)), "the copies are separate")
+	v, err := s.GetOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+	require.NoError(t, err)
+	require.Equal(t, nativeBytes(1), v)
+	v, err = s.GetOption(unix.SOL_SOCKET, unix.SO_LINGER)
+	require.NoError(t, err)
+	require.Equal(t, append(nativeBytes(1), nativeBytes(5)...), v)
 }
 
 func TestOptionsHaveTheirDefaults(t *testing.T) {

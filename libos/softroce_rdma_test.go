@@ -224,3 +224,29 @@ func TestSoftRoCEEndOfTheProgramLosesNothing(t *testing.T) {
 		a.wait(t, qt)
 	}
 }
+
+func TestSoftRoCELosesNoWakeUp(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	rounds := 300
+	if testing.Short() {
+		rounds = 30
+	}
+	noLostWakeUp(t, a, b, rounds)
+}
+
+func TestSoftRoCEMessagesArriveIntactAndInOrder(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	n := 100_000
+	if testing.Short() {
+		n = 4_000
+	}
+	for _, bothWays := range []bool{true, false} {
+		exchange(t, a, b, n, 64, bothWays)
+		exchange(t, a, b, n/50, largestEager(a), bothWays)
+	}
+}
+
+func TestSoftRoCEReceiverThatPopsSlowlyHoldsTheSenderBack(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	slowReceiver(t, a, b, 300, largestEager(a))
+}

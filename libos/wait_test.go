@@ -122,7 +122,14 @@ func TestNoWakeUpIsLostAmongManyGoroutinesAndThreads(t *testing.T) {
 	if testing.Short() {
 		rounds = 50
 	}
-	l, at := p.b.listen(t, p.b.addr, 16)
+	noLostWakeUp(t, p.a, p.b, rounds)
+}
+
+// noLostWakeUp has goroutines and threads inside C connect and exchange messages, all on
+// two engines, and sleep for everything.
+func noLostWakeUp(t *testing.T, a, b *node, rounds int) {
+	t.Helper()
+	l, at := b.listen(t, b.addr, 16)
 	var wg sync.WaitGroup
 	fail := make(chan error, 16)
 	// Half of the waiters are goroutines, half are threads inside C, all on one engine.
@@ -139,11 +146,11 @@ func TestNoWakeUpIsLostAmongManyGoroutinesAndThreads(t *testing.T) {
 	for w := range 4 {
 		inC := w%2 == 1
 		wg.Go(func() {
-			c, err := p.a.e.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			c, err := a.e.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 			if err == nil {
 				var qt datapath.Token
 				if qt, err = c.Connect(at); err == nil {
-					_, err = wait(p.a.e, inC, qt) // completes while its waiter sleeps
+					_, err = wait(a.e, inC, qt) // completes while its waiter sleeps
 				}
 			}
 			for i := 0; err == nil && i < rounds; i++ {
@@ -151,14 +158,14 @@ func TestNoWakeUpIsLostAmongManyGoroutinesAndThreads(t *testing.T) {
 				if qt, err = c.Push(fmt.Append(nil, i)); err != nil {
 					break
 				}
-				if _, err = wait(p.a.e, inC, qt); err != nil {
+				if _, err = wait(a.e, inC, qt); err != nil {
 					break
 				}
 				if qt, err = c.Pop(); err != nil {
 					break
 				}
 				var r datapath.Result
-				if r, err = wait(p.a.e, inC, qt); err == nil {
+				if r, err = wait(a.e, inC, qt); err == nil {
 					if got := string(TakeBytes(&r)); got != fmt.Sprint(i) {
 						err = fmt.Errorf("%q instead of %d", got, i)
 					}
@@ -175,28 +182,28 @@ func TestNoWakeUpIsLostAmongManyGoroutinesAndThreads(t *testing.T) {
 			qt, err := l.Accept()
 			var r datapath.Result
 			if err == nil {
-				r, err = wait(p.b.e, inC, qt)
+				r, err = wait(b.e, inC, qt)
 			}
 			var s *Socket
 			if err == nil {
-				s, err = p.b.p.Socket(r.Accept().QD)
+				s, err = b.p.Socket(r.Accept().QD)
 			}
 			for err == nil {
 				if qt, err = s.Pop(); err != nil {
 					break
 				}
-				if r, err = wait(p.b.e, inC, qt); err != nil {
+				if r, err = wait(b.e, inC, qt); err != nil {
 					break
 				}
-				b := TakeBytes(&r)
-				if len(b) == 0 {
+				msg := TakeBytes(&r)
+				if len(msg) == 0 {
 					err = s.Close()
 					break
 				}
-				if qt, err = s.Push(b); err != nil {
+				if qt, err = s.Push(msg); err != nil {
 					break
 				}
-				_, err = wait(p.b.e, inC, qt)
+				_, err = wait(b.e, inC, qt)
 			}
 			if err != nil {
 				fail <- fmt.Errorf("server %d: %w", w, err)
@@ -208,6 +215,7 @@ func TestNoWakeUpIsLostAmongManyGoroutinesAndThreads(t *testing.T) {
 	for err := range fail {
 		require.NoError(t, err)
 	}
+	require.NoError(t, l.Close())
 }
 
 func TestProgressNeedsNoCallOfTheApplication(t *testing.T) {

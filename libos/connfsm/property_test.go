@@ -213,9 +213,9 @@ func (w *world) settle(c Conn, rng *rand.Rand) (Conn, error) {
 // happen and then lets time alone pass: every path ends, the outcome is told exactly
 // once, every resource is released exactly once, and a close is answered exactly once.
 func TestEveryPathEndsWithEverythingReleased(t *testing.T) {
-	walks := 60_000
+	walks := 20_000
 	if testing.Short() {
-		walks = 10_000
+		walks = 5_000
 	}
 	for seed := range walks {
 		rng := rand.New(rand.NewPCG(uint64(seed), 7))
