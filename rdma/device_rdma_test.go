@@ -106,14 +106,7 @@ func TestAddressChangeIsAnAsynchronousEvent(t *testing.T) {
 	f := newFabric(t)
 	l := newLoop(t, f)
 	dev := l.listen(bedAddr(t)).Device()
-	events := make(chan rdma.AsyncEvent, 64)
-	cancel := dev.OnAsyncEvent(func(ev rdma.AsyncEvent) {
-		select {
-		case events <- ev:
-		default:
-		}
-	})
-	defer cancel()
+	events := asyncEvents(t, dev)
 
 	link, err := netlink.LinkByName(env(t, "SOFT_ROCE_NETDEV"))
 	require.NoError(t, err)
@@ -121,14 +114,8 @@ func TestAddressChangeIsAnAsynchronousEvent(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, netlink.AddrAdd(link, addr))
 	defer func() { require.NoError(t, netlink.AddrDel(link, addr)) }()
-	for {
-		ev := receive(t, events)
-		if ev.Type == rdma.EventGIDChange {
-			assert.Equal(t, 1, ev.Port)
-			assert.Nil(t, ev.QP)
-			assert.Nil(t, ev.CQ)
-			return
-		}
-		t.Logf("event %v before it", ev.Type)
-	}
+	ev := nextAsync(t, events, rdma.EventGIDChange)
+	assert.Equal(t, 1, ev.Port)
+	assert.Nil(t, ev.QP)
+	assert.Nil(t, ev.CQ)
 }

@@ -258,18 +258,36 @@ func kernelCounts(t *testing.T) map[string]uint64 {
 	return nil
 }
 
-func TestOverrunOfACompletionQueueIsAnAsynchronousEvent(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
+// asyncEvents collects the asynchronous events of dev until the test ends.
+func asyncEvents(t *testing.T, dev rdma.Device) <-chan rdma.AsyncEvent {
+	t.Helper()
 	events := make(chan rdma.AsyncEvent, 64)
-	cancel := c.client.id.Device().OnAsyncEvent(func(ev rdma.AsyncEvent) {
+	t.Cleanup(dev.OnAsyncEvent(func(ev rdma.AsyncEvent) {
 		select {
 		case events <- ev:
 		default:
 		}
-	})
-	defer cancel()
+	}))
+	return events
+}
+
+// nextAsync waits for the next event of a type.
+func nextAsync(t *testing.T, events <-chan rdma.AsyncEvent, want rdma.AsyncEventType) rdma.AsyncEvent {
+	t.Helper()
+	for {
+		ev := receive(t, events)
+		if ev.Type == want {
+			return ev
+		}
+		t.Logf("event %v before it", ev.Type)
+	}
+}
+
+func TestOverrunOfACompletionQueueIsAnAsynchronousEvent(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	events := asyncEvents(t, c.client.id.Device())
 	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
 	require.NoError(t, err)
 	// The client never polls.
@@ -278,15 +296,27 @@ func TestOverrunOfACompletionQueueIsAnAsynchronousEvent(t *testing.T) {
 		require.Equal(t, rdma.WCSuccess, c.server.completion().Status)
 		require.NoError(t, c.server.buf.PostRecv(c.server.qp, 1))
 	}
-	for {
-		ev := receive(t, events)
-		if ev.Type == rdma.EventCQErr {
-			assert.Equal(t, c.client.cq.Handle(), ev.CQ)
-			break
-		}
-		t.Logf("event %v before it", ev.Type)
-	}
-	cancel()
+	ev := nextAsync(t, events, rdma.EventCQErr)
+	assert.Equal(t, c.client.cq.Handle(), ev.CQ)
+	assert.Nil(t, ev.QP)
+	require.NoError(t, src.Free())
+	c.client.close()
+	c.server.close()
+}
+
+func TestDrainedSendQueueIsAnAsynchronousEventOfItsQueuePair(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	events := asyncEvents(t, c.client.id.Device())
+	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
+	require.NoError(t, err)
+	require.NoError(t, src.PostSend(c.client.qp, 2, 64))
+	require.NoError(t, verbstest.DrainSendQueue(f, c.client.qp))
+	ev := nextAsync(t, events, rdma.EventSQDrained)
+	assert.Equal(t, c.client.qp.Handle(), ev.QP)
+	assert.Equal(t, c.client.qp.Num(), ev.QPNum)
+	assert.Nil(t, ev.CQ)
 	require.NoError(t, src.Free())
 	c.client.close()
 	c.server.close()

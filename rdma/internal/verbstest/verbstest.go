@@ -46,6 +46,11 @@ package verbstest
 //     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
 //     return ops->modify_qp(qp, &attr, IBV_QP_STATE);
 // }
+// static int drain(struct rdma_slow_ops *ops, struct ibv_qp *qp)
+// {
+//     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_SQD, .en_sqd_async_notify = 1};
+//     return ops->modify_qp(qp, &attr, IBV_QP_STATE | IBV_QP_EN_SQD_ASYNC_NOTIFY);
+// }
 import "C"
 
 import (
@@ -137,6 +142,11 @@ func TakeEvent(f rdma.Fabric, ch rdma.CompletionChannel) (unsafe.Pointer, error)
 // SetError moves qp to the error state through the slow operations.
 func SetError(f rdma.Fabric, qp rdma.QP) error {
 	return errno(C.set_error((*C.struct_rdma_slow_ops)(f.SlowOps()), (*C.struct_ibv_qp)(qp.Handle())))
+}
+
+// DrainSendQueue moves qp from RTS to SQD and asks for the event SQ_DRAINED.
+func DrainSendQueue(f rdma.Fabric, qp rdma.QP) error {
+	return errno(C.drain((*C.struct_rdma_slow_ops)(f.SlowOps()), (*C.struct_ibv_qp)(qp.Handle())))
 }
 
 func errno(rc C.int) error {
