@@ -22,45 +22,53 @@ var functions = []string{
 
 const root = "../.."
 
-// built is a folder with the library and the suite, made once for all tests.
-var built struct {
+// A build is a folder with the library, the suite and the examples, made once for all tests.
+type build struct {
+	flags []string // of the library's build
+
 	once sync.Once
 	dir  string
 	err  error
 	out  []byte
 }
 
+var (
+	product = &build{}
+	onSim   = &build{flags: []string{"-tags", "demisim"}} // can run without an RDMA device
+)
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
+	for _, b := range []*build{product, onSim} {
+		if b.dir != "" {
+			os.RemoveAll(b.dir)
+		}
 	}
 	os.Exit(code)
 }
 
-// buildDir returns a folder with the library and the suite, built from this tree as
-// `make build` builds them.
-func buildDir(t *testing.T) string {
+// folder returns the build's folder, built from this tree as `make build` builds.
+func (b *build) folder(t *testing.T) string {
 	t.Helper()
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "conformance"); built.err != nil {
+	b.once.Do(func() {
+		if b.dir, b.err = os.MkdirTemp("", "conformance"); b.err != nil {
 			return
 		}
-		for _, script := range []string{"build-lib.sh", "build-conformance.sh", "build-examples.sh"} {
-			cmd := exec.Command(filepath.Join(root, "scripts", script))
-			cmd.Env = append(os.Environ(), "OUT="+built.dir)
-			if built.out, built.err = cmd.CombinedOutput(); built.err != nil {
+		for _, step := range [][]string{append([]string{"build-lib.sh"}, b.flags...), {"build-conformance.sh"}, {"build-examples.sh"}} {
+			cmd := exec.Command(filepath.Join(root, "scripts", step[0]), step[1:]...)
+			cmd.Env = append(os.Environ(), "OUT="+b.dir)
+			if b.out, b.err = cmd.CombinedOutput(); b.err != nil {
 				return
 			}
 		}
 	})
-	require.NoError(t, built.err, "%s", built.out)
-	return built.dir
+	require.NoError(t, b.err, "%s", b.out)
+	return b.dir
 }
 
 func openLibrary(t *testing.T) *elf.File {
 	t.Helper()
-	f, err := elf.Open(filepath.Join(buildDir(t), "libdemikernel.so.1"))
+	f, err := elf.Open(filepath.Join(product.folder(t), "libdemikernel.so.1"))
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
 	return f
@@ -91,14 +99,14 @@ func TestTheLibraryHasItsSonameAndNeedsOnlyWhatRDMAProgramsNeed(t *testing.T) {
 	allowed := []string{"libibverbs.so.1", "librdmacm.so.1", "libc.so.6", "ld-linux-x86-64.so.2", "libresolv.so.2"}
 	require.Subset(t, allowed, needed)
 
-	link, err := os.Readlink(filepath.Join(buildDir(t), "libdemikernel.so"))
+	link, err := os.Readlink(filepath.Join(product.folder(t), "libdemikernel.so"))
 	require.NoError(t, err)
 	require.Equal(t, "libdemikernel.so.1", link)
 }
 
 // A C++ program that includes every header, built as a user would and run.
 func TestHeadersServeCXXPrograms(t *testing.T) {
-	dir := buildDir(t)
+	dir := product.folder(t)
 	for _, std := range []string{"c++11", "c++20"} {
 		bin := filepath.Join(t.TempDir(), "headers")
 		out, err := exec.Command("c++", "-std="+std, "-Wall", "-Wextra", "-Werror", "-pedantic",
@@ -112,7 +120,7 @@ func TestHeadersServeCXXPrograms(t *testing.T) {
 }
 
 func TestAnUninstalledPkgConfigFileNamesTheLibrary(t *testing.T) {
-	pc, err := os.ReadFile(filepath.Join(buildDir(t), "demikernel.pc"))
+	pc, err := os.ReadFile(filepath.Join(product.folder(t), "demikernel.pc"))
 	require.NoError(t, err)
 	require.Contains(t, string(pc), "-ldemikernel")
 	require.NotContains(t, string(pc), "@")

@@ -17,7 +17,7 @@ import (
 func runSuite(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(dir, "conformance"), args...)
-	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir)
+	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir, "DEMI_FABRIC=sim")
 	out, err := cmd.CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if err != nil {
@@ -29,15 +29,15 @@ func runSuite(t *testing.T, dir string, args ...string) {
 }
 
 func TestEveryCallAnswersENOSYSBeforeInit(t *testing.T) {
-	runSuite(t, buildDir(t), "before-init")
+	runSuite(t, product.folder(t), "before-init")
 }
 
 func TestEveryCallAnswersENOSYSInAForkedChild(t *testing.T) {
-	runSuite(t, buildDir(t), "fork-uninitialised")
+	runSuite(t, product.folder(t), "fork-uninitialised")
 }
 
 func TestABadEnvironmentVariableIsOneClearLineAndAnErrno(t *testing.T) {
-	dir := buildDir(t)
+	dir := product.folder(t)
 	cmd := exec.Command(filepath.Join(dir, "conformance"), "run", "192.0.2.1")
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir, "DEMI_WAIT=perhaps")
 	var stderr bytes.Buffer
@@ -53,7 +53,7 @@ func TestABadEnvironmentVariableIsOneClearLineAndAnErrno(t *testing.T) {
 
 func buildSignals(t *testing.T) *exec.Cmd {
 	t.Helper()
-	dir := buildDir(t)
+	dir := product.folder(t)
 	bin := filepath.Join(t.TempDir(), "signals")
 	out, err := exec.Command("cc", "-Wall", "-Wextra", "-Werror", "-I"+filepath.Join(root, "include"),
 		"programs/signals.c", "-L"+dir, "-ldemikernel", "-o", bin).CombinedOutput()

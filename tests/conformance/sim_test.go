@@ -1,0 +1,60 @@
+package conformance
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The addresses of the simulated device, and one that nobody has; see
+// cmd/libdemikernel/fabric_sim.go.
+const (
+	simAddr   = "10.0.0.1"
+	simAddr6  = "2001:db8::1"
+	simNobody = "10.0.0.77"
+)
+
+// The whole suite on a simulated device, in each way to wait; the tests with the tag rdma
+// run it on a real driver.
+func TestEveryCallAnswersAsItShouldOnASimulatedDevice(t *testing.T) {
+	dir := onSim.folder(t)
+	for _, mode := range []string{"adaptive", "spin", "block"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Setenv("DEMI_WAIT", mode)
+			runSuite(t, dir, "run", simAddr, simAddr6, simNobody)
+		})
+	}
+}
+
+// A library for users has no simulated device, whatever the environment says.
+func TestTheProductRunsOnHardwareOnly(t *testing.T) {
+	dir := product.folder(t)
+	cmd := exec.Command("sh", "-c", "grep -c sim_fabric_create "+filepath.Join(dir, "libdemikernel.so.1"))
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err, "grep finds nothing")
+	require.Equal(t, "0", strings.TrimSpace(string(out)))
+}
+
+func TestAProgramThatSleepsInWaitEndsOnSIGINT(t *testing.T) {
+	dir := onSim.folder(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(dir, "echo"), "server", simAddr, "7174")
+	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir, "DEMI_FABRIC=sim")
+	pipe, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line := make([]byte, 64)
+	n, err := pipe.Read(line)
+	require.NoError(t, err)
+	require.Contains(t, string(line[:n]), "listening")
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	err = cmd.Wait()
+	require.ErrorContains(t, err, "signal: interrupt")
+}
