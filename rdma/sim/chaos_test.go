@@ -1,12 +1,12 @@
 package sim_test
 
 import (
+	"errors"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"catmint/rdma"
@@ -52,18 +52,17 @@ func stubborn(l *loop, r *resources, to netip.AddrPort) (rdma.CMEvent, error) {
 }
 
 // hospitable accepts everything until it is told to stop, and closes what is left then.
-func hospitable(t *testing.T, l *loop, r *resources, stop <-chan struct{}) {
-	t.Helper()
+func hospitable(l *loop, r *resources, stop <-chan struct{}) error {
 	qps := map[rdma.ID]rdma.QP{}
-	end := func(id rdma.ID) {
-		assert.NoError(t, qps[id].Close())
-		assert.NoError(t, id.Close())
+	end := func(id rdma.ID) error {
+		qp := qps[id]
 		delete(qps, id)
+		return errors.Join(qp.Close(), id.Close())
 	}
 	for {
 		ev, ok, err := l.ch.GetEvent()
-		if !assert.NoError(t, err) {
-			return
+		if err != nil {
+			return err
 		}
 		if !ok {
 			select {
@@ -71,25 +70,27 @@ func hospitable(t *testing.T, l *loop, r *resources, stop <-chan struct{}) {
 				continue
 			case <-stop:
 				for id := range qps {
-					end(id)
+					err = errors.Join(err, end(id))
 				}
-				return
+				return err
 			}
 		}
 		switch ev.Type {
 		case rdma.ConnectRequest:
-			qp, err := ev.ID.CreateQP(r.pd, r.attr())
-			assert.NoError(t, err)
-			qps[ev.ID] = qp
+			if qps[ev.ID], err = ev.ID.CreateQP(r.pd, r.attr()); err != nil {
+				return err
+			}
 			if ev.ID.Accept(param("")) != nil { // the client has given up
-				end(ev.ID)
+				err = end(ev.ID)
 			}
 		case rdma.Disconnected:
-			assert.NoError(t, ev.ID.Disconnect())
-			end(ev.ID)
+			err = errors.Join(ev.ID.Disconnect(), end(ev.ID))
 		case rdma.Rejected, rdma.Unreachable:
-			end(ev.ID)
+			err = end(ev.ID)
 		default:
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -112,8 +113,10 @@ func TestEveryConnectEndsWhateverIsLost(t *testing.T) {
 
 		stop := make(chan struct{})
 		var serving, dialing, ticking sync.WaitGroup
-		serving.Go(func() { hospitable(t, server, serverResources, stop) })
+		var served error
+		serving.Go(func() { served = hospitable(server, serverResources, stop) })
 		var mu sync.Mutex
+		var failed error
 		ends := map[rdma.CMEvent]int{}
 		for range clients {
 			client := w.loop(w.client)
@@ -123,11 +126,9 @@ func TestEveryConnectEndsWhateverIsLost(t *testing.T) {
 			dialing.Go(func() {
 				for range rounds {
 					how, err := stubborn(client, r, addr("10.0.0.1:1"))
-					if !assert.NoError(t, err) {
-						return
-					}
 					mu.Lock()
 					ends[how]++
+					failed = errors.Join(failed, err)
 					mu.Unlock()
 				}
 			})
@@ -148,6 +149,7 @@ func TestEveryConnectEndsWhateverIsLost(t *testing.T) {
 		ticking.Wait()
 		close(stop)
 		serving.Wait()
+		require.NoError(t, errors.Join(served, failed))
 		require.Positive(t, ends[rdma.Disconnected], "most succeed")
 		require.Positive(t, ends[rdma.Rejected], "some are refused")
 		total := 0
