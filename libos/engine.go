@@ -75,6 +75,27 @@ func (e *Engine) Process() *Process { return e.p }
 
 func (e *Engine) nextCookie() uint64 { return e.lastCookie.Add(1) }
 
+// dropTokens redeems what nobody has, all of which is complete by now, and frees the
+// messages among it.
+func (e *Engine) dropTokens() {
+	var rs [64]datapath.Result
+	for {
+		n, err := datapath.WaitNextN(e.dp, rs[:], 0)
+		for i := range rs[:n] {
+			if rs[i].Opcode == datapath.OpPop {
+				sga := rs[i].SGA()
+				_ = datapath.SGAFree(&sga) // EINVAL only for what is not a message of ours
+			}
+		}
+		if n > 0 {
+			e.log.Debug("tokens were never redeemed", "count", n)
+		}
+		if err != nil || n < len(rs) {
+			return
+		}
+	}
+}
+
 // stop ends the engine, whose connections have all been released.
 func (e *Engine) stop() error {
 	e.p.mu.Lock()
@@ -89,6 +110,7 @@ func (e *Engine) stop() error {
 	}
 	clear(e.devices)
 	e.devMu.Unlock()
+	e.dropTokens()
 	if err := e.dp.Destroy(); err != nil {
 		errs = append(errs, fmt.Errorf("destroy engine: %w", err))
 	}

@@ -2,7 +2,10 @@ package libos
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -355,6 +358,64 @@ func TestTheEndOfTheProgramIsCutShortByItsContext(t *testing.T) {
 	require.Less(t, time.Since(start), 10*time.Second)
 	require.NoError(t, s.SetLinger(0))
 	require.NoError(t, s.Close())
+}
+
+func TestShutdownDropsTokensThatNobodyRedeemed(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	c, s, l := p.connected(t)
+	for range 100 { // pushes, pops that found a message, pops that did not, accepts
+		_, err := c.Push([]byte("x"))
+		require.NoError(t, err)
+		_, err = s.Pop()
+		require.NoError(t, err)
+		_, err = c.Pop()
+		require.NoError(t, err)
+		_, err = l.Accept()
+		require.NoError(t, err)
+	}
+} // newPair shuts down and counts what is left
+
+func TestAFailedConnectIsLoggedWithPhaseDeviceAndHint(t *testing.T) {
+	var log lockedBuffer
+	cfg := testConfig()
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	p := newPair(t, cfg, sim.Config{})
+	got, ce := p.a.mustFail(t, netip.AddrPortFrom(p.b.addr, 9))
+	require.Equal(t, syscall.ECONNREFUSED, got)
+	line := log.line(t, "connect failed")
+	for _, want := range []string{
+		"peer=10.0.0.2:9", "phase=" + strconv.Quote(ce.Phase), "device=sima", "errno=ECONNREFUSED",
+		"hint=" + strconv.Quote(ce.Hint), "reason 8",
+	} {
+		require.Contains(t, line, want)
+	}
+}
+
+// lockedBuffer collects a log.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// line is the one line that contains what.
+func (l *lockedBuffer) line(t *testing.T, what string) string {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []string
+	for line := range strings.Lines(l.b.String()) {
+		if strings.Contains(line, what) {
+			found = append(found, line)
+		}
+	}
+	require.Len(t, found, 1)
+	return found[0]
 }
 
 func TestAfterShutdownThereIsNothingToUse(t *testing.T) {

@@ -110,8 +110,8 @@ func (p *Process) CloseAll(ctx context.Context) {
 }
 
 // Shutdown closes everything, waits until all of it is released and stops the engines.
-// It returns what could not be released: ctx.Err when ctx ended first, EBUSY (wrapped)
-// while tokens have not been redeemed. The process is not usable afterwards.
+// Tokens that nobody has redeemed are dropped. It returns what could not be released, and
+// ctx.Err when ctx ended first. The process is not usable afterwards.
 func (p *Process) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
