@@ -152,6 +152,7 @@ func decodeFrame(code, counts uint8) cwire.Frame {
 		h.Length = 1
 	case cwire.RTS:
 		h.Length = cwire.RTSSize
+	default:
 	}
 	return h
 }
@@ -182,6 +183,7 @@ func (c *Config) rebuild(s *State, i int) {
 			f.RTSSent++
 		case cwire.Ping, cwire.Pong:
 			h.Arg = pingArg
+		default:
 		}
 	}
 	f.PingArg, f.PongArg = pingArg*uint32(f.PingSent), pingArg*uint32(f.PongOwed)

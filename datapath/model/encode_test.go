@@ -22,7 +22,7 @@ func TestARebuiltStateBehavesAsTheOneStored(t *testing.T) {
 		},
 	} {
 		rng := rand.New(rand.NewPCG(1, 2)) // the same walks every time
-		for range 40 {
+		for range 15 {
 			walked, err := newState(&c)
 			require.NoError(t, err)
 			for range 300 {

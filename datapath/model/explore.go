@@ -22,15 +22,15 @@ type Result struct {
 	Sent map[cwire.Type]int
 }
 
-// Violation is a property broken, with the shortest way there.
-type Violation struct {
+// ViolationError is a property broken, with the shortest way there.
+type ViolationError struct {
 	Property error
 	Trace    []Step
 	State    State
 }
 
 // Error tells the property, the way and the state.
-func (v *Violation) Error() string {
+func (v *ViolationError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v\nafter %d steps:\n", v.Property, len(v.Trace))
 	for _, st := range v.Trace {
@@ -41,7 +41,7 @@ func (v *Violation) Error() string {
 }
 
 // Unwrap returns the property.
-func (v *Violation) Unwrap() error { return v.Property }
+func (v *ViolationError) Unwrap() error { return v.Property }
 
 // origin is how a state was first reached.
 type origin struct {
@@ -61,7 +61,7 @@ type explorer struct {
 }
 
 // Explore visits every state that c allows, breadth first, and checks every property. The
-// error is a *Violation, ErrLimit, or what is wrong with c.
+// error is a *ViolationError, ErrLimit, or what is wrong with c.
 func Explore(c Config) (Result, error) {
 	s, err := newState(&c)
 	if err != nil {
@@ -142,7 +142,7 @@ func (x *explorer) expand(n int) error {
 				err = x.flush(&t, side)
 			}
 			if err != nil {
-				return &Violation{Property: err, Trace: append(x.trace(n), st), State: t}
+				return &ViolationError{Property: err, Trace: append(x.trace(n), st), State: t}
 			}
 			x.insert(&t, origin{parent: uint32(n), step: uint8(a) | uint8(side)<<7})
 		}
@@ -150,7 +150,7 @@ func (x *explorer) expand(n int) error {
 	if quiet {
 		x.result.Quiet++
 		if err := x.c.checkQuiet(&s, &views); err != nil {
-			return &Violation{Property: err, Trace: x.trace(n), State: s}
+			return &ViolationError{Property: err, Trace: x.trace(n), State: s}
 		}
 	}
 	return nil

@@ -114,10 +114,15 @@ var proofs = []proof{
 		long: []int{1, 2},
 	},
 	{
-		name:    "large messages both ways, both close, engines prompt",
-		c:       Config{Pushes: eachOne, Sizes: allLarge, Closes: closing, Prompt: true},
-		windows: []int{1},
-		long:    []int{2},
+		name:    "large messages one way, both close, engines prompt",
+		c:       Config{Pushes: [2]int{1, 0}, Sizes: allLarge, Closes: closing, Prompt: true},
+		windows: []int{1, 2},
+		long:    []int{3, 4},
+	},
+	{
+		name: "large messages both ways, both close, engines prompt",
+		c:    Config{Pushes: eachOne, Sizes: allLarge, Closes: closing, Prompt: true},
+		long: []int{1, 2},
 	},
 	{
 		name:    "the window grows while messages flow one way",

@@ -92,8 +92,9 @@ func (c *Config) try(s *State, st Step, views *[2]cwire.View) (ok bool, sent cwi
 		return c.tryLeave(s, i, v)
 	case SeeDisconnect:
 		return c.trySeeDisconnect(s, i, v)
+	default:
+		return false, 0, nil
 	}
-	return false, 0, nil
 }
 
 // send accounts for a frame and puts it into the channel.
@@ -333,6 +334,7 @@ func (c *Config) deliver(s *State, i int) (bool, cwire.Type, error) {
 		}
 	case cwire.FinAck:
 		return true, 0, s.checkDelivered(i, true)
+	default:
 	}
 	return true, 0, nil
 }

@@ -42,8 +42,9 @@ func TestWrongRulesAreFound(t *testing.T) {
 		},
 		{
 			name: "FIN without a slot meets a receiver that is not ready",
-			c: Config{Wrong: FinIgnoresSlots, Pushes: eachOne, Pings: both, Prompt: true,
-				Closes: closing},
+			c: Config{
+				Wrong: FinIgnoresSlots, Pushes: eachOne, Pings: both, Prompt: true, Closes: closing,
+			},
 			says: "receiver not ready",
 		},
 		{
@@ -53,8 +54,10 @@ func TestWrongRulesAreFound(t *testing.T) {
 		},
 		{
 			name: "a full close that keeps what it drops stalls the peer",
-			c: Config{Wrong: KeepsDropped, DataWindow: 1, Pushes: eachTwo,
-				Closes: [2]CloseKind{ClosesFull, ClosesFull}},
+			c: Config{
+				Wrong: KeepsDropped, DataWindow: 1, Pushes: eachTwo,
+				Closes: [2]CloseKind{ClosesFull, ClosesFull},
+			},
 			says: "deadlock",
 		},
 		{
@@ -98,10 +101,12 @@ func TestWrongRulesAreFound(t *testing.T) {
 			says: "can send no control frame",
 		},
 		{
-			name: "without the last slot's rule both sides run out at once",
-			c: Config{CtrlWindow: 3, CtrlDue: 2, CtrlReserve: -1, Pushes: eachOne, Pings: both,
-				Prompt: true},
-			says: "deadlock: side 0 cannot answer a PING",
+			name: "without the last slot's rule both sides run out of slots at once",
+			c: Config{
+				CtrlReserve: -1, DataWindow: 1, Grows: [2]int{3, 3}, Prompt: true,
+				Closes: [2]CloseKind{ClosesHalf, ClosesHalf},
+			},
+			says: "deadlock: side 0 cannot acknowledge a FIN",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -113,7 +118,7 @@ func TestWrongRulesAreFound(t *testing.T) {
 				c.CtrlWindow = 4
 			}
 			_, err := Explore(c)
-			var v *Violation
+			var v *ViolationError
 			require.ErrorAs(t, err, &v)
 			require.ErrorContains(t, err, tc.says)
 			t.Logf("%v", v)
@@ -126,7 +131,7 @@ func TestWrongRulesAreFound(t *testing.T) {
 func TestCreditsAnsweringEachOtherAreACycle(t *testing.T) {
 	c := Config{DataWindow: 2, CtrlWindow: 4, CtrlDue: 1, Pushes: firstOnly}
 	_, err := Explore(c)
-	var v *Violation
+	var v *ViolationError
 	require.ErrorAs(t, err, &v)
 	require.ErrorContains(t, err, "exchanges without an end are possible")
 	cycle := c.Cycle(v.State)
@@ -139,7 +144,7 @@ func TestCreditsAnsweringEachOtherAreACycle(t *testing.T) {
 func TestCorrectRulesHaveNoCycle(t *testing.T) {
 	c := Config{DataWindow: 4, CtrlWindow: 4, Pushes: firstOnly, Wrong: CreditWhenOut}
 	_, err := Explore(c)
-	var v *Violation
+	var v *ViolationError
 	require.ErrorAs(t, err, &v, "wasteful")
 	require.Nil(t, c.Cycle(v.State), "and yet without a cycle")
 }

@@ -64,14 +64,14 @@ var allowed = map[cwire.Type]struct {
 func TestAFrameIsTakenExactlyWhenItsTypeAllowsIt(t *testing.T) {
 	for typ := range 256 {
 		rule, known := allowed[cwire.Type(typ)]
-		for flags := range 256 {
+		for _, flags := range []uint8{0, 1, 2, 3, 0x80, 0xFF} {
 			for _, length := range []uint32{0, 1, 23, 24, 25, 240, 241} {
 				for _, arg := range []uint32{0, 1, 1 << 31} {
 					f := cwire.Frame{
-						Type: cwire.Type(typ), Flags: uint8(flags), DataReturned: 7, CtrlReturned: 8, Seq: 9,
+						Type: cwire.Type(typ), Flags: flags, DataReturned: 7, CtrlReturned: 8, Seq: 9,
 						Length: length, Arg: arg,
 					}
-					good := known && uint8(flags)&^rule.flags == 0 && length >= rule.minLength &&
+					good := known && flags&^rule.flags == 0 && length >= rule.minLength &&
 						length <= rule.maxLength && (rule.arg || arg == 0)
 					got, err := cwire.Parse(received(f), limits)
 					if (err == nil) != good {
@@ -140,7 +140,7 @@ func FuzzParse(f *testing.F) {
 		rule := allowed[h.Type]
 		require.LessOrEqual(t, h.Length, rule.maxLength)
 		require.GreaterOrEqual(t, h.Length, rule.minLength)
-		require.Equal(t, int(h.Length)+cwire.HeaderSize, len(in))
+		require.Len(t, in, int(h.Length)+cwire.HeaderSize)
 		var again [cwire.HeaderSize]byte
 		h.Encode(&again)
 		require.Equal(t, in[:cwire.HeaderSize], again[:], "a header has one form")
