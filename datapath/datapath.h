@@ -73,12 +73,12 @@ struct dp_cq *dp_cq_find(struct dp_engine *e, struct dp_device *d, uint32_t need
 
 enum dp_qd_state {
     DP_QD_FREE = 0,
-    DP_QD_SOCKET,     /* fresh or bound */
+    DP_QD_SOCKET, /* fresh or bound */
     DP_QD_LISTENING,
     DP_QD_CONNECTING,
-    DP_QD_CONNECTED,  /* has a connection; push and pop work */
-    DP_QD_FAILED,     /* connect failed: every call but close answers EBADF */
-    DP_QD_CLOSING     /* demi_close has begun: EBADF */
+    DP_QD_CONNECTED, /* has a connection; push and pop work */
+    DP_QD_FAILED,    /* connect failed: every call but close answers EBADF */
+    DP_QD_CLOSING    /* demi_close has begun: EBADF */
 };
 
 #define DP_QD_FIRST 500
@@ -133,7 +133,7 @@ struct dp_conn_params {
     uint32_t recv_depth; /* receive-queue entries granted */
     uint32_t max_inline; /* bytes granted */
     struct dp_conn_limits local;
-    uint64_t cookie;     /* comes back in notices */
+    uint64_t cookie; /* comes back in notices */
 };
 
 /*
@@ -224,8 +224,8 @@ int dp_engine_notices(struct dp_engine *e, struct dp_notice *out, int n);
 /* ---- Waiting and progress ----------------------------------------------------------- */
 
 int dp_wait(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec *timeout);
-int dp_wait_any(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out,
-                int *ready_offset, const struct timespec *timeout);
+int dp_wait_any(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out, int *ready_offset,
+                const struct timespec *timeout);
 int dp_wait_next_n(struct dp_engine *e, demi_qresult_t *qrs_out, int num_qrs, int *num_out,
                    const struct timespec *timeout);
 /* Polls every CQ of e once and does what follows; returns completions handled. */

@@ -51,3 +51,8 @@ func TestDemiCalls(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_demi_test.c"), ctest.Address)
 }
+
+func TestEngineRandomLives(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_random_test.c"), ctest.Address)
+}

@@ -137,9 +137,12 @@ static void an_error_completion_names_its_errno(void) {
     const struct {
         enum ibv_wc_status status;
         int err;
-    } rows[] = {{IBV_WC_LOC_PROT_ERR, EIO},         {IBV_WC_RETRY_EXC_ERR, ETIMEDOUT},
-                {IBV_WC_RNR_RETRY_EXC_ERR, ETIMEDOUT}, {IBV_WC_REM_ACCESS_ERR, ECONNRESET},
-                {IBV_WC_REM_OP_ERR, ECONNRESET},    {IBV_WC_FATAL_ERR, EIO}};
+    } rows[] = {{IBV_WC_LOC_PROT_ERR, EIO},
+                {IBV_WC_RETRY_EXC_ERR, ETIMEDOUT},
+                {IBV_WC_RNR_RETRY_EXC_ERR, ETIMEDOUT},
+                {IBV_WC_REM_ACCESS_ERR, ECONNRESET},
+                {IBV_WC_REM_OP_ERR, ECONNRESET},
+                {IBV_WC_FATAL_ERR, EIO}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct world w;
         world_open(&w, world_defaults());
@@ -184,11 +187,11 @@ static void a_connection_that_cannot_be_made_leaves_nothing(void) {
                                .recv_depth = 8,
                                .max_inline = 128,
                                .local = w.a.limits};
-    struct ibv_qp_init_attr attr = {.send_cq = w.a.cq,
-                                    .recv_cq = w.a.cq,
-                                    .qp_type = IBV_QPT_RC,
-                                    .cap = {.max_send_wr = 32, .max_recv_wr = 8,
-                                            .max_send_sge = 2, .max_recv_sge = 1}};
+    struct ibv_qp_init_attr attr = {
+        .send_cq = w.a.cq,
+        .recv_cq = w.a.cq,
+        .qp_type = IBV_QPT_RC,
+        .cap = {.max_send_wr = 32, .max_recv_wr = 8, .max_send_sge = 2, .max_recv_sge = 1}};
     struct dp_census before, after;
     struct dp_conn *c;
     CHECK_EQ(sim_qp_create(w.a.pd, &attr, &p.qp), 0);
@@ -255,7 +258,8 @@ static void a_lack_of_memory_for_receives_is_only_a_pause(void) {
     world_close(&w);
 }
 
-/* ---- A peer that does not keep to the protocol ------------------------------------------------ */
+/* ---- A peer that does not keep to the protocol ------------------------------------------------
+ */
 
 /* Sends bytes to the engine of a through the bare queue pair of b, whose engine is idle. */
 static void raw_send(struct world *w, const void *bytes, uint32_t len) {
@@ -290,9 +294,9 @@ static void garbage_breaks_its_connection_and_nothing_else(void) {
     BAD(0, .type = FRAME_DATA);
     BAD(8, .type = FRAME_DATA, .length = 8, .flags = 1);
     BAD(8, .type = FRAME_DATA, .length = 8, .seq = 5);
-    BAD(8, .type = FRAME_DATA, .length = 8, .data_returned = 1);  /* we sent none */
+    BAD(8, .type = FRAME_DATA, .length = 8, .data_returned = 1); /* we sent none */
     BAD(8, .type = FRAME_DATA, .length = 8, .ctrl_returned = 65535);
-    BAD(0, .type = FRAME_FIN_ACK);                                /* we sent no FIN */
+    BAD(0, .type = FRAME_FIN_ACK); /* we sent no FIN */
     BAD(0, .type = FRAME_PONG, .arg = 3);
     BAD(0, .type = FRAME_DONE);
     BAD(0, .type = FRAME_RESET);

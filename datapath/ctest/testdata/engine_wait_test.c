@@ -21,7 +21,8 @@ static struct setup threaded(enum dp_wait_mode mode) {
     return u;
 }
 
-/* ---- One thread ------------------------------------------------------------------------------- */
+/* ---- One thread -------------------------------------------------------------------------------
+ */
 
 static void a_token_is_redeemed_once(void) {
     struct world w;
@@ -222,7 +223,8 @@ static void the_housekeeper_arms_only_when_there_is_nothing_to_do(void) {
     world_close(&w);
 }
 
-/* ---- Many threads ------------------------------------------------------------------------------ */
+/* ---- Many threads ------------------------------------------------------------------------------
+ */
 
 #define THREADS 6
 #define ROUNDS 3000
