@@ -35,8 +35,8 @@ func call(name string, qd C.int, f func(*libos.Socket) error) C.int {
 	}))
 }
 
-// bytes is C memory as a slice, without a copy; it must not be kept.
-func bytes(p unsafe.Pointer, n C.uint) []byte { return unsafe.Slice((*byte)(p), int(n)) }
+// memory is C memory as a slice, without a copy; it must not be kept.
+func memory(p unsafe.Pointer, n C.uint) []byte { return unsafe.Slice((*byte)(p), int(n)) }
 
 //export catmint_go_init
 func catmint_go_init(engineOut *unsafe.Pointer) C.int {
@@ -89,7 +89,7 @@ func catmint_go_socket(engine unsafe.Pointer, domain, typ, protocol C.int, qdOut
 //export catmint_go_bind
 func catmint_go_bind(qd C.int, addr unsafe.Pointer, size C.uint) C.int {
 	return call("demi_bind", qd, func(s *libos.Socket) error {
-		ap, err := sockaddr.Parse(bytes(addr, size))
+		ap, err := sockaddr.Parse(memory(addr, size))
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func catmint_go_accept(qd C.int, qtOut *C.uint64_t) C.int {
 //export catmint_go_connect
 func catmint_go_connect(qd C.int, addr unsafe.Pointer, size C.uint, qtOut *C.uint64_t) C.int {
 	return call("demi_connect", qd, func(s *libos.Socket) error {
-		ap, err := sockaddr.Parse(bytes(addr, size))
+		ap, err := sockaddr.Parse(memory(addr, size))
 		if err != nil {
 			return err
 		}
@@ -146,7 +146,7 @@ func catmint_go_setsockopt(qd, level, name C.int, value unsafe.Pointer, size C.u
 		if uint64(size) != uint64(len(old)) {
 			return syscall.EINVAL
 		}
-		if err := s.SetOption(int(level), int(name), bytes(value, size)); err != nil {
+		if err := s.SetOption(int(level), int(name), memory(value, size)); err != nil {
 			return err
 		}
 		program.noteLinger(s)
@@ -189,7 +189,7 @@ func copyOut(to unsafe.Pointer, size *C.uint, b []byte) error {
 	if uint64(*size) < uint64(len(b)) {
 		return syscall.EINVAL
 	}
-	copy(bytes(to, C.uint(len(b))), b)
+	copy(memory(to, C.uint(len(b))), b)
 	*size = C.uint(len(b))
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"catmint/cmd/libdemikernel/guard"
 	"catmint/datapath"
 	"catmint/libos"
+	"catmint/rdma"
 )
 
 // deliverGrace is the time beyond the linger time that the end of a program may take. It is
@@ -24,7 +26,9 @@ const deliverGrace = 2 * time.Second
 
 // programState is what the one C program has in this library.
 type programState struct {
-	guard guard.Guard
+	guard  guard.Guard
+	stderr io.Writer
+	fabric func(getenv func(string) string) (rdma.Fabric, error)
 
 	mu      sync.RWMutex
 	process *libos.Process
@@ -32,7 +36,9 @@ type programState struct {
 }
 
 // program serves the C program that has loaded this library.
-var program = programState{guard: guard.Guard{Report: os.Stderr}}
+var program = programState{
+	guard: guard.Guard{Report: os.Stderr}, stderr: os.Stderr, fabric: newFabric,
+}
 
 // newEngine makes an engine for a thread, and the process with the first one, configured by
 // getenv. What is wrong is said on stderr, too: an errno alone cannot name a variable.
@@ -45,7 +51,7 @@ func (p *programState) newEngine(getenv func(string) string) (*libos.Engine, err
 			if !strings.HasPrefix(line, "catmint: ") {
 				line = "catmint: demi_init: " + line
 			}
-			fmt.Fprintln(os.Stderr, line)
+			fmt.Fprintln(p.stderr, line)
 		}
 	}
 	return e, err
@@ -57,7 +63,7 @@ func (p *programState) tryEngine(getenv func(string) string) (*libos.Engine, err
 		if err != nil {
 			return nil, err
 		}
-		fabric, err := newFabric(getenv)
+		fabric, err := p.fabric(getenv)
 		if err != nil {
 			return nil, err
 		}

@@ -57,13 +57,13 @@ func references(t *testing.T, library string) map[string]map[string]bool {
 	return refs
 }
 
-// pathTo finds a way from one function to another, for the failure's message.
-func pathTo(refs map[string]map[string]bool, from, to string) []string {
+// pathIntoGo finds a way from a function into Go, nil if there is none.
+func pathIntoGo(refs map[string]map[string]bool, from string) []string {
 	came := map[string]string{from: ""}
 	for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
-		if queue[0] == to {
+		if queue[0] == intoGo {
 			var path []string
-			for f := to; f != ""; f = came[f] {
+			for f := intoGo; f != ""; f = came[f] {
 				path = append(path, f)
 			}
 			slices.Reverse(path)
@@ -84,11 +84,11 @@ func TestCallsOfTheDataPlaneNeverEnterGo(t *testing.T) {
 	require.Contains(t, refs, intoGo)
 	for _, f := range dataPlane {
 		require.Contains(t, refs, f)
-		require.Empty(t, pathTo(refs, f, intoGo), "%s enters Go", f)
+		require.Empty(t, pathIntoGo(refs, f), "%s enters Go", f)
 	}
 	// The method sees a call into Go where there is one.
-	require.NotEmpty(t, pathTo(refs, "demi_connect", intoGo))
-	require.NotEmpty(t, pathTo(refs, "demi_close", intoGo))
+	require.NotEmpty(t, pathIntoGo(refs, "demi_connect"))
+	require.NotEmpty(t, pathIntoGo(refs, "demi_close"))
 }
 
 // Calls through pointers (verbs, the slow operations) cannot be followed by name. They do
@@ -101,7 +101,7 @@ func TestOnlyTheControlPlanesShimsLeadIntoGo(t *testing.T) {
 		if strings.ContainsAny(f, "./:*(") || slices.Contains(functions, f) || f == intoGo {
 			continue
 		}
-		path := pathTo(refs, f, intoGo)
+		path := pathIntoGo(refs, f)
 		if path == nil || slices.ContainsFunc(mayEnterGo, func(prefix string) bool { return strings.HasPrefix(f, prefix) }) {
 			continue
 		}

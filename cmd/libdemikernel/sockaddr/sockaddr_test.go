@@ -51,8 +51,10 @@ func TestAnAddressIsReadAndWrittenBack(t *testing.T) {
 		{"IPv6", inet6(65535, netip.MustParseAddr("2001:db8::1"), 0), "[2001:db8::1]:65535"},
 		{"the IPv6 wildcard", inet6(1, netip.IPv6Unspecified(), 0), "[::]:1"},
 		{"a link-local address", inet6(80, netip.MustParseAddr("fe80::1"), 3), "[fe80::1%3]:80"},
-		{"an IPv4-mapped address", inet6(9, netip.MustParseAddr("::ffff:1.2.3.4"), 0),
-			"[::ffff:1.2.3.4]:9"},
+		{
+			"an IPv4-mapped address", inet6(9, netip.MustParseAddr("::ffff:1.2.3.4"), 0),
+			"[::ffff:1.2.3.4]:9",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := sockaddr.Parse(c.raw)
