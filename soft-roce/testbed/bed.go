@@ -15,8 +15,8 @@ import (
 	"catmint/soft-roce/internal/roce"
 )
 
-// powerOffGrace is how long hosts that are told to power off get for it.
-const powerOffGrace = 5 * time.Second
+// powerOffGrace is how long hosts that are told to power off get for it. Tests shorten it.
+var powerOffGrace = 5 * time.Second
 
 // Bed is one or two running hosts.
 type Bed struct {

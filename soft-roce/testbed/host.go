@@ -27,6 +27,7 @@ type Host struct {
 	info  wire.Ready
 	fail  error         // why set-up failed
 	down  chan struct{} // closed when the connection to the guest is over
+	wrong error         // what was wrong with the guest's last frame; valid once down is closed
 
 	mu     sync.Mutex
 	next   uint32
@@ -109,6 +110,9 @@ func (h *Host) endedEarly() error {
 
 // whyDown says why a host that is down is so. It is called after h.down was closed.
 func (h *Host) whyDown() error {
+	if h.wrong != nil {
+		return h.wrong
+	}
 	select {
 	case <-h.machine.Done():
 		if err := h.machine.Err(); err != nil {
@@ -125,10 +129,15 @@ func (h *Host) serve(boot wire.Boot) {
 	defer h.lost()
 	for {
 		f, err := wire.ReadFrame(h.machine.Port)
-		if err != nil {
+		if err == nil {
+			err = h.handle(f, boot)
+		} else if !errors.Is(err, wire.ErrBadHeader) && !errors.Is(err, wire.ErrTooLong) {
 			return
 		}
-		if h.handle(f, boot) != nil {
+		if err != nil {
+			// Whatever that is, it is not our guest any more.
+			h.wrong = err
+			h.machine.Stop()
 			return
 		}
 	}

@@ -98,7 +98,9 @@ func run(mode string) int {
 }
 
 func socket(fd uintptr) net.Conn {
-	conn, err := net.FileConn(os.NewFile(fd, "socket"))
+	file := os.NewFile(fd, "socket")
+	conn, err := net.FileConn(file) // a duplicate that what the agent starts does not inherit
+	_ = file.Close()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fake qemu:", err)
 		os.Exit(1)

@@ -118,9 +118,12 @@ func (m *Machine) SysRq(key byte) error {
 	return err
 }
 
+// Stop ends QEMU at once without waiting for it; Kill or Shutdown are still to be called.
+func (m *Machine) Stop() { _ = m.cmd.Process.Kill() }
+
 // Kill ends QEMU at once, as if the power had gone, and frees everything. It may be called twice.
 func (m *Machine) Kill() {
-	_ = m.cmd.Process.Kill()
+	m.Stop()
 	m.release()
 }
 
@@ -136,7 +139,10 @@ func (m *Machine) Shutdown(grace time.Duration) {
 
 func (m *Machine) release() {
 	<-m.done
-	<-m.Console.done
+	select {
+	case <-m.Console.done: // everything it showed is there
+	case <-time.After(time.Second): // somebody else holds its other end
+	}
 	m.Monitor.Close()
 	_ = m.keys.Close()
 	_ = m.Port.Close()
