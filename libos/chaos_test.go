@@ -1,0 +1,179 @@
+package libos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"catmint/datapath"
+	"catmint/rdma"
+	"catmint/rdma/sim"
+)
+
+// TestUnderFaultsEveryTokenEndsAndNothingIsLeftBehind lets the connection manager lose,
+// delay, swap and forge events and messages, and calls fail, at random on a seed, while
+// clients connect, talk and close. Whatever happens, each token ends, once, and shutting
+// down (newPair) finds nothing left.
+func TestUnderFaultsEveryTokenEndsAndNothingIsLeftBehind(t *testing.T) {
+	seeds := 60
+	if testing.Short() {
+		seeds = 12
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { chaos(t, uint64(seed)) })
+	}
+}
+
+func chaos(t *testing.T, seed uint64) {
+	t.Helper()
+	cfg := testConfig()
+	cfg.ConnectTimeout, cfg.ResolveTimeout, cfg.RetryDelay = 200*time.Millisecond, 50*time.Millisecond, time.Millisecond
+	cfg.Linger, cfg.FlushTimeout = 50*time.Millisecond, 50*time.Millisecond
+	p := newPair(t, cfg, sim.Config{Seed: seed, SeededDelivery: seed%2 == 1, RetryPolls: 1000, NoLateRecvFlush: seed%3 == 0})
+	l, at := p.b.listen(t, p.b.addr, 8)
+	rng := rand.New(rand.NewPCG(seed, 3))
+	// Some of all that can go wrong, each seldom.
+	for ev := rdma.AddrResolved; ev <= rdma.TimewaitExit; ev++ {
+		f := p.net.When(sim.Event(ev)).Always().Chance(0.04)
+		switch rng.IntN(5) {
+		case 0:
+			if ev != rdma.ConnectRequest {
+				f.Drop()
+			}
+		case 1:
+			f.Delay(time.Duration(rng.IntN(20)) * time.Millisecond)
+		case 2:
+			f.Swap()
+		case 3:
+			if ev != rdma.ConnectRequest {
+				f.Become(rdma.CMEvent(rng.IntN(int(rdma.TimewaitExit)+1)), -int(syscall.ETIMEDOUT))
+			}
+		}
+	}
+	for m := sim.REQ; m <= sim.DREP; m++ {
+		f := p.net.When(sim.Message(m)).Always().Chance(0.04)
+		switch rng.IntN(3) {
+		case 0:
+			f.Drop()
+		case 1:
+			f.Delay(time.Duration(rng.IntN(20)) * time.Millisecond)
+		}
+	}
+	for call := sim.CallResolveAddr; call <= sim.CallCreateCQ; call++ {
+		if call != sim.CallListen && call != sim.CallDisconnect {
+			p.net.When(sim.Call(call)).Always().Chance(0.02).Fail([]syscall.Errno{syscall.ENOMEM, syscall.EINVAL, syscall.EAGAIN}[rng.IntN(3)])
+		}
+	}
+
+	stop := make(chan struct{})
+	var polling, serving, wg sync.WaitGroup
+	for _, n := range []*node{p.a, p.b} { // seeded delivery happens in polls
+		polling.Go(func() {
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+					for range 50 {
+						n.e.Datapath().Poll()
+					}
+				}
+			}
+		})
+	}
+	hung := make(chan string, 1000)
+	wait := func(n *node, what string, qt datapath.Token) (datapath.Result, error) {
+		r, err := n.e.Wait(within(t), qt)
+		if err != nil && r.Opcode != datapath.OpFailed {
+			hung <- fmt.Sprint(what, ": ", err)
+		}
+		return r, err
+	}
+	for range 4 {
+		serving.Go(func() {
+			for {
+				qt, err := l.Accept()
+				if err != nil {
+					return
+				}
+				r, err := wait(p.b, "accept", qt)
+				if err != nil {
+					return
+				}
+				s, err := p.b.p.Socket(r.Accept().QD)
+				if err != nil {
+					hung <- "accepted socket is unknown"
+					return
+				}
+				for {
+					if qt, err = s.Pop(); err != nil {
+						break
+					}
+					if r, err = wait(p.b, "pop", qt); err != nil || len(TakeBytes(&r)) == 0 {
+						break
+					}
+				}
+				if err := s.Close(); err != nil {
+					hung <- fmt.Sprint("server's close: ", err)
+				}
+			}
+		})
+	}
+	for w := range 6 {
+		mine := rand.New(rand.NewPCG(seed, uint64(w)+100))
+		wg.Go(func() {
+			for range 8 {
+				s, err := p.a.e.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+				if err != nil {
+					hung <- fmt.Sprint("socket: ", err)
+					return
+				}
+				qt, err := s.Connect(at)
+				if err != nil {
+					hung <- fmt.Sprint("connect: ", err)
+					return
+				}
+				if mine.IntN(5) == 0 { // closed while it connects
+					if err := s.Close(); err != nil {
+						hung <- fmt.Sprint("close: ", err)
+					}
+					_, _ = wait(p.a, "cancelled connect", qt)
+					continue
+				}
+				if _, err := wait(p.a, "connect", qt); err == nil {
+					for range mine.IntN(4) {
+						if qt, err = s.Push(make([]byte, 1+mine.IntN(2000))); err != nil {
+							break
+						}
+						if _, err = wait(p.a, "push", qt); err != nil {
+							break
+						}
+					}
+				}
+				if err := s.Close(); err != nil {
+					hung <- fmt.Sprint("close: ", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, l.Close())
+	serving.Wait()
+	p.a.quiesce(t)
+	p.b.quiesce(t)
+	close(stop)
+	polling.Wait()
+	t.Logf("clients %+v; server %+v", p.a.p.Stats(), p.b.p.Stats())
+	close(hung)
+	for h := range hung {
+		t.Error(h)
+	}
+}
