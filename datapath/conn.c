@@ -128,8 +128,7 @@ static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
 static void unlink_conn(struct dp_engine *e, struct dp_conn *c) {
     if (c->dirty)
         TAILQ_REMOVE(&e->dirty, c, dirty_link);
-    if (c->starved)
-        e->starved--;
+    dp_recv_starve(c, false);
     dp_notice_forget(c);
     table_remove(e, c);
 }

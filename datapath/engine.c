@@ -164,6 +164,24 @@ uint32_t dp_engine_index(const struct dp_engine *e) {
     return e->index;
 }
 
+uint32_t dp_starving;
+
+void dp_feed_starving(void) {
+    for (uint32_t i = 0; i < DP_MAX_ENGINES; i++) {
+        struct dp_engine *e = __atomic_load_n(&engines[i], __ATOMIC_ACQUIRE);
+        if (!e)
+            continue;
+        dp_lock(e);
+        if (e->alive && e->starved) {
+            /* Whoever keeps watch polls, and a poll tries again. */
+            dp_leader_refresh(e);
+            if (!e->leader)
+                dp_notice_housekeeper(e);
+        }
+        dp_unlock(e);
+    }
+}
+
 /* Tokens alive in all engines. */
 static uint64_t count_tokens(void) {
     uint64_t n = 0;

@@ -253,6 +253,13 @@ static inline void dp_unlock(struct dp_engine *e) {
 /* The engine that a token names, alive or not, or NULL. Unlocked; engines are never freed. */
 struct dp_engine *dp_engine_of_token(demi_qtoken_t qt);
 
+/*
+ * Memory has come back while some connection has none for its receives: has the engines of
+ * such connections look again. Unlocked.
+ */
+extern uint32_t dp_starving; /* connections in the process that starve; atomic */
+void dp_feed_starving(void);
+
 /* Counts of what is alive in the process; atomic. */
 struct dp_counts {
     uint64_t engines, devices, cqs, conns, descriptors;
@@ -357,6 +364,8 @@ void dp_send_fail_pending(struct dp_conn *c, int err);
 void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, uint32_t bytes);
 /* Posts receives in place of those used. Locked. Errno of the first failure. */
 int dp_recv_post(struct dp_conn *c);
+/* Sets whether c lacks memory for a receive. Locked. */
+void dp_recv_starve(struct dp_conn *c, bool starved);
 /* Judges a frame and does what it says; bytes came in block, whose reference it takes. */
 void dp_recv_frame(struct dp_conn *c, struct arena_block *block, uint32_t bytes);
 /* Completes pops as far as possible. Locked. */

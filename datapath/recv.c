@@ -12,14 +12,12 @@ static bool owes(const struct dp_conn *c) {
     return c->rx_owed_data || c->rx_owed_ctrl;
 }
 
-static void set_starved(struct dp_conn *c, bool starved) {
+void dp_recv_starve(struct dp_conn *c, bool starved) {
     if (c->starved == starved)
         return;
     c->starved = starved;
-    if (starved)
-        c->engine->starved++;
-    else
-        c->engine->starved--;
+    c->engine->starved += starved ? 1u : -1u;
+    __atomic_fetch_add(&dp_starving, starved ? 1u : -1u, __ATOMIC_RELAXED);
 }
 
 /* A block for slot and a work request for it. ENOMEM: none. */
@@ -80,7 +78,7 @@ int dp_recv_post(struct dp_conn *c) {
                 wr[n - 1].next = &wr[n];
             n++;
         }
-        set_starved(c, rc != 0);
+        dp_recv_starve(c, rc != 0);
         if (n == 0)
             break;
         c->stats.post_recvs++;

@@ -8,7 +8,7 @@ import (
 )
 
 // engineProgram is a test of the whole engine on the simulated fabric, without Go.
-func engineProgram(t *testing.T, name string, args ...string) ctest.Program {
+func engineProgram(t *testing.T, name string) ctest.Program {
 	t.Helper()
 	sources := []string{"datapath/ctest/testdata/" + name}
 	for _, f := range []string{
@@ -24,7 +24,7 @@ func engineProgram(t *testing.T, name string, args ...string) ctest.Program {
 	for _, f := range sim {
 		sources = append(sources, "rdma/sim/"+filepath.Base(f))
 	}
-	return ctest.Program{Sources: sources, Includes: []string{"rdma", "datapath/wire", "qtoken"}, Args: args}
+	return ctest.Program{Sources: sources, Includes: []string{"rdma", "datapath/wire", "qtoken"}}
 }
 
 func TestEngineFlow(t *testing.T) {

@@ -225,10 +225,8 @@ static void a_lack_of_memory_for_receives_is_only_a_pause(void) {
     CHECK(n > 0 && n < 200);
     demi_sgarray_t held[40];
     uint64_t got = 0;
-    /* b keeps what it pops, so that its receives find no memory. */
+    /* b keeps what it pops, too: its receives find no memory. */
     for (uint64_t i = 0; i < 12; i++) {
-        demi_sgarray_t sga = hoard[0];
-        (void)sga;
         demi_sgarray_t small = dp_sgaalloc(w.a.engine, 64);
         CHECK_EQ(small.sga_numsegs, 1);
         fill(small.sga_segs[0].sgaseg_buf, 64, 1, i);
@@ -247,8 +245,12 @@ static void a_lack_of_memory_for_receives_is_only_a_pause(void) {
     }
     CHECK(got < 12);
     CHECK_EQ(w.b.broken, 0);
+    CHECK_EQ(w.b.housekeeper, 0);
     while (n)
         CHECK_EQ(dp_sgafree(w.b.engine, &hoard[--n]), 0);
+    side_notices(&w.b); /* it shall look again, though nothing completes */
+    CHECK_EQ(w.b.housekeeper, 1);
+    CHECK_EQ(dp_engine_arm(w.b.engine), 0);
     for (uint64_t i = 0; i < got; i++)
         CHECK_EQ(dp_sgafree(w.b.engine, &held[i]), 0);
     world_run(&w);
