@@ -10,6 +10,9 @@ type Config struct {
 	CtrlDue     int // overrides the rules' threshold
 	CtrlReserve int // overrides the rules' reserve; -1: none
 
+	OtherDataWindow int // W of side 1, if it differs
+	OtherCtrlWindow int // C of side 1, if it differs
+
 	// What the applications may do, side by side: [0] and [1].
 	Pushes [2]int       // pushes waiting to be sent, at most; 0: never pushes
 	Sizes  [2]Sizes     // of the messages pushed
@@ -21,6 +24,18 @@ type Config struct {
 	Prompt bool         // engines send at once what they may, instead of at any time later
 	Wrong  Mutation     // a rule broken on purpose
 	Limit  int          // states after which Explore gives up; 0: none
+}
+
+// windows returns the receives that side i posts.
+func (c *Config) windows(i int) (data, ctrl uint16) {
+	data, ctrl = uint16(c.DataWindow), uint16(c.CtrlWindow)
+	if i == 1 && c.OtherDataWindow != 0 {
+		data = uint16(c.OtherDataWindow)
+	}
+	if i == 1 && c.OtherCtrlWindow != 0 {
+		ctrl = uint16(c.OtherCtrlWindow)
+	}
+	return data, ctrl
 }
 
 // Sizes says how the messages of a side are sent.

@@ -161,12 +161,12 @@ func decodeFrame(code, counts uint8) cwire.Frame {
 // numbers and the numbers of large messages.
 func (c *Config) rebuild(s *State, i int) {
 	f, p := &s.E[i].Flow, &s.E[1-i].Flow
-	f.DataWindow = uint16(c.DataWindow) + f.Added
-	f.PeerDataWindow = uint16(c.DataWindow) + f.PeerAdded
-	f.DataDue = cwire.DataDueFor(f.DataWindow)
-	f.CtrlDue = cwire.CtrlDueFor(uint16(c.CtrlWindow))
+	data, ctrl := c.windows(i)
+	peerData, _ := c.windows(1 - i)
+	f.DataWindow, f.PeerDataWindow = data+f.Added, peerData+f.PeerAdded
+	f.DataDue, f.CtrlDue = cwire.DataDueFor(f.DataWindow), cwire.CtrlDueFor(ctrl)
 	f.CtrlReserve = 1
-	c.override(f)
+	c.override(f, i)
 
 	// The receiver's next sequence number and RTS number are start; the sender is ahead by
 	// what is on its way. RTS not answered are the last RTSOwed at the receiver.

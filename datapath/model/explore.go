@@ -90,7 +90,10 @@ func Explore(c Config) (Result, error) {
 
 // symmetric tells whether the two sides may do the same, so that mirror images are one.
 func (c *Config) symmetric() bool {
-	return c.Mode == Free && c.Pushes[0] == c.Pushes[1] && c.Sizes[0] == c.Sizes[1] &&
+	data, ctrl := c.windows(0)
+	otherData, otherCtrl := c.windows(1)
+	return c.Mode == Free && data == otherData && ctrl == otherCtrl &&
+		c.Pushes[0] == c.Pushes[1] && c.Sizes[0] == c.Sizes[1] &&
 		c.Closes[0] == c.Closes[1] && c.Pings[0] == c.Pings[1] && c.Grows[0] == c.Grows[1]
 }
 

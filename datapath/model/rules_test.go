@@ -179,6 +179,24 @@ func TestLargerControlWindowsHoldAsWell(t *testing.T) {
 	}
 }
 
+// Nothing says that both sides have the same windows.
+func TestDifferentWindowsHoldAsWell(t *testing.T) {
+	for _, other := range []struct{ data, ctrl int }{{1, 5}, {3, 4}, {4, 6}} {
+		for _, c := range []Config{
+			{Pushes: eachOne},
+			{Pushes: [2]int{0, 1}, Sizes: allMixed, Closes: closing, Prompt: true},
+			{Pushes: [2]int{1, 0}, Closes: closing},
+			{Pushes: [2]int{0, 1}},
+		} {
+			c.DataWindow, c.CtrlWindow = 1, 4
+			c.OtherDataWindow, c.OtherCtrlWindow = other.data, other.ctrl
+			r, err := Explore(c)
+			require.NoError(t, err, "%+v", c)
+			t.Logf("W=1 and %d, C=4 and %d: %d states", other.data, other.ctrl, r.States)
+		}
+	}
+}
+
 func TestExploringGivesUpAtItsLimit(t *testing.T) {
 	_, err := Explore(Config{DataWindow: 2, CtrlWindow: 4, Pushes: eachOne, Limit: 100})
 	require.ErrorIs(t, err, ErrLimit)

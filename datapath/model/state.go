@@ -60,18 +60,22 @@ func newState(c *Config) (State, error) {
 	var s State
 	for i := range s.E {
 		f := &s.E[i].Flow
-		ctrl := uint32(max(c.CtrlWindow, cwire.CtrlWindowMin))
-		if err := f.Init(uint32(c.DataWindow), ctrl, uint32(c.DataWindow), ctrl); err != nil {
-			return s, fmt.Errorf("windows %d and %d: %w", c.DataWindow, c.CtrlWindow, err)
+		data, ctrl := c.windows(i)
+		peerData, peerCtrl := c.windows(1 - i)
+		err := f.Init(uint32(data), uint32(max(ctrl, cwire.CtrlWindowMin)),
+			uint32(peerData), uint32(max(peerCtrl, cwire.CtrlWindowMin)))
+		if err != nil {
+			return s, fmt.Errorf("windows %d and %d: %w", data, ctrl, err)
 		}
-		c.override(f)
+		c.override(f, i)
 	}
 	return s, nil
 }
 
-// override puts the constants under examination in place of the rules' own.
-func (c *Config) override(f *cwire.Flow) {
-	f.CtrlWindow, f.PeerCtrlWindow = uint16(c.CtrlWindow), uint16(c.CtrlWindow)
+// override puts the constants under examination in place of the rules' own, on side i.
+func (c *Config) override(f *cwire.Flow, i int) {
+	_, f.CtrlWindow = c.windows(i)
+	_, f.PeerCtrlWindow = c.windows(1 - i)
 	if c.DataDue != 0 {
 		f.DataDue = uint16(c.DataDue)
 	}
