@@ -14,16 +14,17 @@ type Config struct {
 	OtherCtrlWindow int // C of side 1, if it differs
 
 	// What the applications may do, side by side: [0] and [1].
-	Pushes [2]int       // pushes waiting to be sent, at most; 0: never pushes
-	Sizes  [2]Sizes     // of the messages pushed
-	Closes [2]CloseKind // how it may close
-	Pings  [2]bool      // keepalive may send PINGs
-	Grows  [2]int       // data receives added to the window, at most
-	Mode   Mode         // restricts who pushes when
-	Cuts   bool         // the linger time may run out
-	Prompt bool         // engines send at once what they may, instead of at any time later
-	Wrong  Mutation     // a rule broken on purpose
-	Limit  int          // states after which Explore gives up; 0: none
+	Pushes   [2]int       // pushes waiting to be sent, at most; 0: never pushes
+	Sizes    [2]Sizes     // of the messages pushed
+	Closes   [2]CloseKind // how it may close
+	Pings    [2]bool      // keepalive may send PINGs
+	Grows    [2]int       // data receives added to the window, at most
+	Mode     Mode         // restricts who pushes when
+	Prefetch bool         // large messages are read before a pop waits for them
+	Cuts     bool         // the linger time may run out
+	Prompt   bool         // engines send at once what they may, instead of at any time later
+	Wrong    Mutation     // a rule broken on purpose
+	Limit    int          // states after which Explore gives up; 0: none
 }
 
 // windows returns the receives that side i posts.

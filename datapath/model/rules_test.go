@@ -103,6 +103,18 @@ var proofs = []proof{
 		long:    []int{2, 3},
 	},
 	{
+		name:    "large messages one way, read ahead of pops, both close",
+		c:       Config{Pushes: [2]int{1, 0}, Sizes: allMixed, Closes: closing, Prefetch: true},
+		windows: []int{1},
+		long:    []int{2, 3},
+	},
+	{
+		name:    "large messages both ways at once, read ahead of pops",
+		c:       Config{Pushes: eachOne, Sizes: allLarge, Prefetch: true},
+		windows: []int{1},
+		long:    []int{2},
+	},
+	{
 		name:    "large messages both ways at once",
 		c:       Config{Pushes: eachOne, Sizes: allLarge},
 		windows: []int{1},

@@ -287,14 +287,14 @@ func (c *Config) trySendCtrl(s *State, i int, v *cwire.View) (bool, cwire.Type, 
 }
 
 // tryRead completes the READ of the oldest large message, if one has been started: for a
-// pop that waits, or because a FIN waits for its FIN_ACK.
+// pop that waits, because a FIN waits for its FIN_ACK, or ahead of both.
 func (c *Config) tryRead(s *State, i int) bool {
 	e := &s.E[i]
 	at := e.unread()
 	if at < 0 || s.E[1-i].gone {
 		return false
 	}
-	if !e.popWaits && (e.Flow.PeerFin == cwire.Open || c.Wrong == ReadsWaitForPops) {
+	if !e.popWaits && !c.Prefetch && (e.Flow.PeerFin == cwire.Open || c.Wrong == ReadsWaitForPops) {
 		return false
 	}
 	e.queue[at] = fetched
