@@ -61,7 +61,8 @@ type conn struct {
 	dst    netip.AddrPort // where to connect to
 	reuse  bool           // SO_REUSEADDR, for an id made anew
 	linger time.Duration
-	detail string // what CM said last, for the error message
+	detail string // what CM, the peer or a call said last, for the error message
+	cause  error  // the error of a call, nil when detail is somebody else's word
 
 	timers  [connfsm.NumTimers]*time.Timer
 	queue   []connfsm.Event
@@ -186,11 +187,14 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		c.log.Warn("unexpected event", "conn", c.name(), "event", ev.String(), "state", from.String())
 	}
 	if err != nil {
-		c.detail = err.Error()
+		c.blame(err)
 		return connfsm.Event{Kind: connfsm.CallFailed, Err: errno(err)}, true
 	}
 	return connfsm.Event{}, false
 }
+
+// blame keeps the error of a call for the message, should the connection fail.
+func (c *conn) blame(err error) { c.detail, c.cause = err.Error(), err }
 
 func (c *conn) complain(what string, err error) {
 	if err != nil {
@@ -231,7 +235,7 @@ func (c *conn) createQP() {
 		err := c.ep.create(id)
 		c.d.loop.post(func() {
 			if err != nil {
-				c.detail = err.Error()
+				c.blame(err)
 				c.step(connfsm.Event{Kind: connfsm.QPFailed, Err: errno(err)})
 				return
 			}
@@ -257,6 +261,7 @@ func (c *conn) cmEvent(ev rdma.Event) {
 	switch {
 	case ev.Type == rdma.Rejected:
 		out.Reason = ev.Status
+		c.cause = nil
 		c.detail = fmt.Sprintf("rejected, reason %d (%s)", ev.Status, rdma.RejectReason(ev.Status))
 		if r, err := hello.ParseReject(ev.PrivateData); err == nil {
 			out.Err = r.Reason.Errno()
@@ -264,6 +269,7 @@ func (c *conn) cmEvent(ev rdma.Event) {
 		}
 	case ev.Status < 0:
 		out.Err = syscall.Errno(-ev.Status)
+		c.cause = nil
 		c.detail = fmt.Sprintf("%s %d", ev.Type, ev.Status)
 	}
 	switch ev.Type {
@@ -325,7 +331,7 @@ func (c *conn) failure(op string, err syscall.Errno, from connfsm.State) *Connec
 	if err == syscall.ECANCELED {
 		ce.Detail = "closed by the application"
 	} else {
-		ce.Hint = hint(err, c.dst.Addr().IsLoopback())
+		ce.Hint = hint(err, c.cause, c.dst.Addr().IsLoopback())
 	}
 	return ce
 }

@@ -27,7 +27,7 @@ type Hooks struct {
 	// Create makes the queue pair on id (CreateQP) and posts what must be posted before
 	// the peer may send. On an error nothing may be left behind.
 	Create func(id rdma.ID) error
-	// Param is what rdma_connect says.
+	// Param is what rdma_connect or rdma_accept says.
 	Param func(id rdma.ID) rdma.ConnParam
 	// Established judges the peer's answer; an error ends the connection with its errno
 	// (EPROTO if it has none). nil accepts any.
@@ -68,7 +68,8 @@ func (c *Connector) Close(ctx context.Context) error {
 	return c.d.stop()
 }
 
-// RawConn is a connection whose queue pair belongs to the caller of Dial.
+// RawConn is a connection whose queue pair belongs to the caller of Dial, or to the owner
+// of a [Gate].
 type RawConn struct {
 	d    *driver
 	c    *conn
@@ -76,6 +77,8 @@ type RawConn struct {
 	up   chan error    // the outcome of the dial
 	done chan struct{} // closed when close is done
 	free chan struct{} // closed when everything is released
+
+	accepted func(*RawConn, error) // told the outcome, when it is the peer who connects
 
 	mu      sync.Mutex
 	closing bool
@@ -135,10 +138,24 @@ func (r *RawConn) Close() error {
 
 func (r *RawConn) connected()               { r.up <- nil }
 func (r *RawConn) failed(err *ConnectError) { r.up <- err }
-func (r *RawConn) ready()                   {}
-func (r *RawConn) gone(*ConnectError)       {}
-func (r *RawConn) closed()                  { close(r.done) }
+func (r *RawConn) ready()                   { r.accepted(r, nil) }
 func (r *RawConn) released()                { close(r.free) }
+
+// closed ends the wait of Close. Loop only.
+func (r *RawConn) closed() {
+	select {
+	case <-r.done:
+	default:
+		close(r.done)
+	}
+}
+
+func (r *RawConn) gone(err *ConnectError) {
+	r.mu.Lock()
+	r.closing = true // there is nothing to close, it is torn down by itself
+	r.mu.Unlock()
+	r.accepted(r, err)
+}
 
 func (r *RawConn) open() bool {
 	r.mu.Lock()

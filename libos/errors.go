@@ -1,18 +1,17 @@
 package libos
 
 import (
-	"fmt"
 	"syscall"
 
 	"catmint/rdma"
 )
 
-// ConnectError says why a connect failed, in words for people. It unwraps to the errno
+// ConnectError says why a connect (or bind) failed, in words for people. It unwraps to the errno
 // that the token carries.
 type ConnectError struct {
-	Op     string        // "connect" or "accept"
-	Peer   string        // the peer's address
-	Phase  string        // what was under way, such as "resolving the address"
+	Op     string        // "connect", "accept" or "bind"
+	Peer   string        // the peer's address; of bind, the local one
+	Phase  string        // what was under way, such as "resolving the address"; "" of bind
 	Device string        // the RDMA device, "" while none was chosen
 	Err    syscall.Errno // what the application is told
 	Detail string        // what the connection manager or the peer said, "" for nothing more
@@ -20,7 +19,11 @@ type ConnectError struct {
 }
 
 func (e *ConnectError) Error() string {
-	s := fmt.Sprintf("%s %s: %s: %v", e.Op, e.Peer, e.Phase, error(e.Err))
+	s := e.Op + " " + e.Peer + ": "
+	if e.Phase != "" {
+		s += e.Phase + ": "
+	}
+	s += e.Err.Error()
 	if e.Device != "" {
 		s += " (device " + e.Device + ")"
 	}
@@ -47,8 +50,12 @@ func errno(err error) syscall.Errno {
 	return syscall.EIO
 }
 
-// hint says what a user can do about a connect that failed.
-func hint(err syscall.Errno, loopback bool) string {
+// hint says what a user can do about a connect that failed with err; cause is the error
+// of the call that failed, if one did. Package rdma knows more about those.
+func hint(err syscall.Errno, cause error, loopback bool) string {
+	if h := rdma.Hint(cause); h != "" && !loopback {
+		return h
+	}
 	switch {
 	case loopback:
 		return "RDMA does not work over the loopback address: use an address of an RDMA network device"

@@ -53,7 +53,12 @@ func TestEveryCallAnswersAsItsStateDemands(t *testing.T) {
 		require.ErrorIs(t, err, syscall.ENOTCONN)
 		require.ErrorIs(t, s.Bind(netip.AddrPort{}), syscall.EINVAL)
 		require.ErrorIs(t, s.Bind(netip.AddrPortFrom(p.a.ip6, 0)), syscall.EINVAL)
-		require.ErrorIs(t, s.Bind(netip.MustParseAddrPort("192.0.2.99:0")), syscall.EADDRNOTAVAIL)
+		err = s.Bind(netip.MustParseAddrPort("192.0.2.99:0"))
+		require.ErrorIs(t, err, syscall.EADDRNOTAVAIL)
+		var ce *ConnectError
+		require.ErrorAs(t, err, &ce)
+		require.NotEmpty(t, ce.Hint)
+		require.Contains(t, ce.Error(), "bind 192.0.2.99:0: cannot assign requested address: ")
 		_, err = s.Connect(netip.AddrPort{})
 		require.ErrorIs(t, err, syscall.EINVAL)
 		_, err = s.Connect(netip.AddrPortFrom(p.b.ip6, 1))

@@ -100,6 +100,9 @@ func (l *listener) cmEvent(ev rdma.Event) {
 	switch ev.Type {
 	case rdma.ConnectRequest:
 		offer, err := hello.Parse(ev.PrivateData, hello.Offer)
+		if l.gated(ev, err) {
+			return
+		}
 		if err != nil {
 			l.step(connfsm.ListenBadRequest, request{ev: ev, err: err})
 			return

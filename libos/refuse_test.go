@@ -354,7 +354,7 @@ func TestClosingAListenerCancelsItsAcceptsAndCutsWhatNobodyAccepted(t *testing.T
 func TestAConnectErrorIsOneLineForPeople(t *testing.T) {
 	ce := &ConnectError{
 		Op: "connect", Peer: "127.0.0.1:7174", Phase: "resolving the route", Device: "rxe0", Err: syscall.ENETUNREACH,
-		Detail: "ROUTE_ERROR -19", Hint: hint(syscall.ENETUNREACH, true),
+		Detail: "ROUTE_ERROR -19", Hint: hint(syscall.ENETUNREACH, nil, true),
 	}
 	require.Equal(t, "connect 127.0.0.1:7174: resolving the route: network is unreachable (device rxe0): ROUTE_ERROR -19; "+
 		"RDMA does not work over the loopback address: use an address of an RDMA network device", ce.Error())
@@ -362,7 +362,36 @@ func TestAConnectErrorIsOneLineForPeople(t *testing.T) {
 		syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL, syscall.ECONNREFUSED, syscall.ETIMEDOUT,
 		syscall.ENOMEM, syscall.EAGAIN, syscall.EPROTO, syscall.ENODEV,
 	} {
-		require.NotEmpty(t, hint(e, false), "%v", e)
-		require.NotContains(t, hint(e, false), "\n")
+		require.NotEmpty(t, hint(e, nil, false), "%v", e)
+		require.NotContains(t, hint(e, nil, false), "\n")
 	}
+}
+
+func TestWithoutTokensNothingCanBeStarted(t *testing.T) {
+	cfg := testConfig()
+	cfg.MaxTokens = 2
+	p := newPair(t, cfg, sim.Config{})
+	l, at := p.b.listen(t, p.b.addr, 1)
+	var taken []datapath.Token
+	for range 2 {
+		qt, err := l.Accept()
+		require.NoError(t, err)
+		taken = append(taken, qt)
+	}
+	_, err := l.Accept()
+	require.ErrorIs(t, err, syscall.EAGAIN)
+	s := p.b.socket(t, unix.AF_INET)
+	_, err = s.Connect(at)
+	require.ErrorIs(t, err, syscall.EAGAIN)
+	_, err = s.CloseAsync()
+	require.ErrorIs(t, err, syscall.EAGAIN)
+	// The socket is as it was: with a token it connects.
+	require.NoError(t, l.Close())
+	for _, qt := range taken {
+		require.Equal(t, syscall.ECANCELED, p.b.waitErrno(t, qt))
+	}
+	qt, err := s.Connect(at)
+	require.NoError(t, err)
+	require.Equal(t, syscall.ECONNREFUSED, p.b.waitErrno(t, qt))
+	require.NoError(t, s.Close())
 }

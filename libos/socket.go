@@ -3,6 +3,7 @@ package libos
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,6 +30,8 @@ type Socket struct {
 	err   *ConnectError  // of a failed connect
 	info  *connInfo      // of the connection, nil while there is none
 	token datapath.Token // of connect
+
+	gate Gate // of a listening socket, nil for none; set before it listens
 
 	// Loop only.
 	conn *conn
@@ -82,7 +85,7 @@ func (s *Socket) QD() int32 { return s.qd }
 func (s *Socket) Engine() *Engine { return s.e }
 
 // Bind binds the socket to a local address; the wildcard address and port 0 are allowed,
-// GetSockName tells what they became. EINVAL: bound, listening or connecting, or not an
+// GetSockName tells what they became. A failure of the address is a *ConnectError. EINVAL: bound, listening or connecting, or not an
 // address of the socket's family; EISCONN; EADDRINUSE; EADDRNOTAVAIL: not an address of
 // an RDMA network device here.
 func (s *Socket) Bind(addr netip.AddrPort) error {
@@ -115,13 +118,15 @@ func (s *Socket) Bind(addr netip.AddrPort) error {
 	})
 	if err != nil {
 		s.e.log.Info("bind failed", "addr", addr.String(), "err", err)
-		if errno(err) == syscall.ENODEV || errno(err) == syscall.ENETUNREACH {
-			return syscall.EADDRNOTAVAIL
+		ce := &ConnectError{Op: "bind", Peer: addr.String(), Err: errno(err), Detail: strings.TrimPrefix(err.Error(), "rdma: ")}
+		if ce.Err == syscall.ENODEV || ce.Err == syscall.ENETUNREACH {
+			ce.Err = syscall.EADDRNOTAVAIL
 		}
-		return errno(err)
+		ce.Hint = hint(ce.Err, err, addr.Addr().IsLoopback())
+		return ce
 	}
 	if addr.Addr().IsLoopback() {
-		s.e.log.Warn("bound to the loopback address", "hint", hint(0, true))
+		s.e.log.Warn("bound to the loopback address", "hint", hint(0, nil, true))
 	}
 	s.state = sockBound
 	return nil

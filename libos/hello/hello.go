@@ -10,6 +10,8 @@
 // RDMA_PS_TCP), so each message carries its own length; a receiver ignores what is behind
 // it, and a message that is longer than this version knows is read as far as it is known.
 //
+// A probe is the first eight bytes alone, with kind 4.
+//
 //	offset  size  offer and answer         reject
 //	     0     4  magic "CTMT"             magic "CTMT"
 //	     4     1  length in bytes (40)     length in bytes (16)
@@ -66,6 +68,7 @@ const (
 	Offer  Kind = 1
 	Answer Kind = 2
 	refuse Kind = 3
+	Probe  Kind = 4
 )
 
 // Feature is a set of feature bits.
@@ -100,6 +103,7 @@ var (
 	ErrNonce    = protoError("answer belongs to another offer")
 	ErrDemands  = protoError("peer demands a feature that is not known here")
 	ErrPretends = protoError("answer confirms a feature that was not offered")
+	ErrProbe    = protoError("private data is a probe")
 )
 
 type protocolError struct{ msg string }
@@ -140,6 +144,9 @@ func Parse(private []byte, want Kind) (Hello, error) {
 	b, err := header(private, 8)
 	if err != nil {
 		return Hello{}, err
+	}
+	if Kind(b[5]) == Probe {
+		return Hello{}, ErrProbe
 	}
 	if Kind(b[5]) != want {
 		return Hello{}, ErrKind
@@ -205,6 +212,7 @@ const (
 	ReasonVersion      Reason = 5 // no version in common
 	ReasonMalformed    Reason = 6 // the hello is wrong in itself
 	ReasonDemands      Reason = 7 // a demanded feature is not known
+	ReasonProbed       Reason = 8 // the request was a probe, and this is a libOS
 )
 
 func (r Reason) String() string {
@@ -223,6 +231,8 @@ func (r Reason) String() string {
 		return "malformed hello"
 	case ReasonDemands:
 		return "unknown feature demanded"
+	case ReasonProbed:
+		return "probed, and a libOS"
 	default:
 		return fmt.Sprintf("Reason(%d)", uint32(r))
 	}
@@ -233,10 +243,25 @@ func (r Reason) Errno() syscall.Errno {
 	switch r {
 	case ReasonForeign, ReasonVersion, ReasonMalformed, ReasonDemands:
 		return syscall.EPROTO
+	case ReasonProbed:
+		return syscall.EPROTOTYPE
 	default:
 		return syscall.ECONNREFUSED
 	}
 }
+
+// MarshalProbe is the private data of a request that wants no connection from a libOS: one
+// refuses it with ReasonProbed, while a server of a protocol without private data takes it
+// for any client. So a client that speaks several protocols finds out which to speak
+// without using a connection up.
+func MarshalProbe() []byte {
+	b := make([]byte, probeSize)
+	copy(b, magic[:])
+	b[4], b[5], b[6], b[7] = probeSize, byte(Probe), MinVersion, MaxVersion
+	return b
+}
+
+const probeSize = 8
 
 // RejectError is a typed refusal. As an error it unwraps to its errno.
 type RejectError struct {
@@ -283,6 +308,8 @@ func RejectFor(err error) RejectError {
 		return RejectError{Reason: ReasonVersion}
 	case errors.Is(err, ErrDemands):
 		return RejectError{Reason: ReasonDemands}
+	case errors.Is(err, ErrProbe):
+		return RejectError{Reason: ReasonProbed}
 	default:
 		return RejectError{Reason: ReasonMalformed}
 	}

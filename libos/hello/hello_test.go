@@ -112,7 +112,7 @@ func TestAnAnswerAgreesWithItsOffer(t *testing.T) {
 }
 
 func TestARejectCarriesItsReason(t *testing.T) {
-	for r := ReasonFull; r <= ReasonDemands; r++ {
+	for r := ReasonFull; r <= ReasonProbed; r++ {
 		padded := append(RejectError{Reason: r, Detail: 7}.Marshal(), make([]byte, 132)...)
 		got, err := ParseReject(padded)
 		require.NoError(t, err)
@@ -122,6 +122,13 @@ func TestARejectCarriesItsReason(t *testing.T) {
 	}
 	require.Equal(t, syscall.ECONNREFUSED, Reason(99).Errno())
 	require.Equal(t, "Reason(99)", Reason(99).String())
+}
+
+func TestAProbeIsRefusedByItsOwnReason(t *testing.T) {
+	_, err := Parse(append(MarshalProbe(), make([]byte, 48)...), Offer)
+	require.ErrorIs(t, err, ErrProbe)
+	require.Equal(t, ReasonProbed, RejectFor(err).Reason)
+	require.ErrorIs(t, RejectFor(err), syscall.EPROTOTYPE)
 }
 
 func TestARejectOfSomebodyElseIsRecognised(t *testing.T) {
