@@ -16,8 +16,8 @@ import (
 	"catmint/soft-roce/testbed"
 )
 
-// stopGrace is how long a server gets to end after SIGTERM.
-const stopGrace = 5 * time.Second
+// stopGrace is how long a server gets to end after SIGTERM. Tests shorten it.
+var stopGrace = 5 * time.Second
 
 // pairFlags say what two hosts do.
 type pairFlags struct {

@@ -132,6 +132,7 @@ func Bed(t *testing.T, behaviour string) (kernel string) {
 		t.Fatal(err)
 	}
 	t.Setenv(Variable, behaviour)
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // the fake need not wait for reports that come late
 	t.Setenv(CountFile, filepath.Join(dir, "count"))
 	t.Setenv("SOFT_ROCE_QEMU", self)
 	t.Setenv("SOFT_ROCE_INIT", init)
