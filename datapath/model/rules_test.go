@@ -89,7 +89,7 @@ var proofs = []proof{
 		name:    "keepalive beside traffic both ways, engines prompt",
 		c:       Config{Pushes: eachOne, Pings: both, Prompt: true},
 		windows: []int{1},
-		long:    []int{2, 3, 4},
+		long:    []int{2, 3},
 	},
 	{
 		name: "keepalive, traffic both ways and close, engines prompt",

@@ -141,7 +141,7 @@ func TestCreditsAnsweringEachOtherAreACycle(t *testing.T) {
 	}
 }
 
-func TestCorrectRulesHaveNoCycle(t *testing.T) {
+func TestAWastefulRuleIsNotACycle(t *testing.T) {
 	c := Config{DataWindow: 4, CtrlWindow: 4, Pushes: firstOnly, Wrong: CreditWhenOut}
 	_, err := Explore(c)
 	var v *ViolationError
