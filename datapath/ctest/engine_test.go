@@ -56,3 +56,8 @@ func TestEngineRandomLives(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_random_test.c"), ctest.Address)
 }
+
+func TestEngineThreads(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_thread_test.c"), ctest.Address, ctest.Thread)
+}
