@@ -85,9 +85,9 @@ func (s *Socket) QD() int32 { return s.qd }
 func (s *Socket) Engine() *Engine { return s.e }
 
 // Bind binds the socket to a local address; the wildcard address and port 0 are allowed,
-// GetSockName tells what they became. A failure of the address is a *ConnectError. EINVAL: bound, listening or connecting, or not an
-// address of the socket's family; EISCONN; EADDRINUSE; EADDRNOTAVAIL: not an address of
-// an RDMA network device here.
+// GetSockName tells what they became. EINVAL: bound, listening or connecting, or not an
+// address of the socket's family; EISCONN. A failure of the address is a *ConnectError:
+// EADDRINUSE, or EADDRNOTAVAIL: not an address of an RDMA network device here.
 func (s *Socket) Bind(addr netip.AddrPort) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
