@@ -15,7 +15,7 @@ SHELL := /bin/sh
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## install the Debian packages that are missing (root, or sudo)
@@ -76,6 +76,10 @@ lint: setup ## static checks of Go and C
 bench: build ## run the benchmarks, those that need RDMA on Soft-RoCE
 	$(GO) test -run '^$$' -bench . ./...
 	$(SOFT_ROCE) test --bench . --timeout 30m --test-timeout 20m --skip-packages-without ./...
+
+.PHONY: bench-instr
+bench-instr: setup ## count the instructions of a message under callgrind
+	@scripts/bench-instr.sh
 
 .PHONY: clean
 clean: ## remove what was built here; the cache of kernels stays
