@@ -54,7 +54,7 @@ install: lib ## install library, headers and rping-demi under PREFIX (default /u
 
 .PHONY: test
 test: lint test-unit build ## run all tests in their short form, Soft-RoCE included
-	$(GO) test -tags qemu -timeout 5m ./soft-roce/...
+	$(GO) test -tags qemu -timeout 8m -run '^TestGuest' ./soft-roce
 	$(SOFT_ROCE) test --short --skip-packages-without ./...
 
 .PHONY: test-unit

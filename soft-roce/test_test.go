@@ -2,11 +2,11 @@ package main
 
 import (
 	"io"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"catmint/soft-roce/internal/fake"
 	"catmint/soft-roce/testbed"
@@ -142,14 +142,14 @@ func TestNativeHostsRunCommandsOnThisMachine(t *testing.T) {
 		"exit 3": 3, "kill -TERM $$": 143, `[ "$SOFT_ROCE_HOST" = a ]`: 0,
 	} {
 		status, err := runOn(t, h, "sh", "-c", script)
-		assert.NoError(t, err)
+		require.NoError(t, err)
 		assert.Equal(t, want, status, script)
 	}
 	status, err := runOn(t, h, "no-such-program")
-	assert.NoError(t, err)
+	require.NoError(t, err)
 	assert.Equal(t, 127, status)
-	status, err = runOn(t, h, os.TempDir())
-	assert.NoError(t, err)
+	status, err = runOn(t, h, t.TempDir())
+	require.NoError(t, err)
 	assert.Equal(t, 126, status)
 }
 

@@ -168,6 +168,7 @@ func TestResultsReadAsFromGoTest(t *testing.T) {
 	r.Add(gotest.Result{ImportPath: "x/lost", Err: errors.New("host a: host is down")})
 	r.Add(gotest.Result{ImportPath: "x/uncompiled", Err: &gotest.CompileError{ImportPath: "x/uncompiled", Output: "syntax error\n"}})
 	assert.False(t, r.Finish())
+	//nolint:dupword // go test says FAIL twice
 	assert.Equal(t, `ok  	x/good	1.500s
 ok  	x/empty	0.000s [no tests to run]
 --- FAIL: TestX
