@@ -75,7 +75,12 @@ func (l *loop) id() rdma.ID {
 // next waits for an event.
 func (l *loop) next() rdma.Event {
 	l.t.Helper()
-	deadline := time.After(patience)
+	return l.nextWithin(patience)
+}
+
+func (l *loop) nextWithin(limit time.Duration) rdma.Event {
+	l.t.Helper()
+	deadline := time.After(limit)
 	for {
 		ev, ok, err := l.ch.GetEvent()
 		require.NoError(l.t, err)

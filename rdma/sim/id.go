@@ -43,10 +43,7 @@ type id struct {
 
 	local, remote netip.AddrPort
 	dev           *device
-	// What ADDR_RESOLVED will tell.
-	nextLocal  netip.Addr
-	nextRemote netip.AddrPort
-	nextDev    *device
+	loopback      bool // resolved to the loopback address
 
 	reuse, afOnly bool
 	ackTimeout    uint8
@@ -172,7 +169,7 @@ func (i *id) enqueue(q queued) {
 
 // BindAddr implements [rdma.ID]. EINVAL: bound already, or a link-local address without
 // zone; EADDRNOTAVAIL: not an address of this host, or the wildcard meets another id's port;
-// EADDRINUSE; ENODEV: a loopback address.
+// EADDRINUSE. To rdma_cm a loopback address is a wildcard, on which nobody can be reached.
 func (i *id) BindAddr(addr netip.AddrPort) error {
 	const op = "bind address"
 	defer i.lock()()
@@ -188,10 +185,7 @@ func (i *id) bind(addr netip.AddrPort) syscall.Errno {
 	}
 	a := addr.Addr().Unmap()
 	var dev *device
-	if !a.IsUnspecified() {
-		if a.IsLoopback() {
-			return syscall.ENODEV
-		}
+	if !anyAddr(a) {
 		if a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
 			return syscall.EINVAL
 		}
@@ -209,6 +203,9 @@ func (i *id) bind(addr netip.AddrPort) syscall.Errno {
 	return 0
 }
 
+// anyAddr is cma_any_addr of cma.c.
+func anyAddr(a netip.Addr) bool { return a.IsUnspecified() || a.IsLoopback() }
+
 // conflict checks port sharing as cma.c does.
 func (i *id) conflict(a netip.Addr, other *id, reuse bool) syscall.Errno {
 	if other == i || (reuse && other.reuse) {
@@ -218,7 +215,7 @@ func (i *id) conflict(a netip.Addr, other *id, reuse bool) syscall.Errno {
 	if i.afOnly && other.afOnly && a.Is4() != b.Is4() {
 		return 0
 	}
-	if a.IsUnspecified() || b.IsUnspecified() {
+	if anyAddr(a) || anyAddr(b) {
 		return syscall.EADDRNOTAVAIL
 	}
 	if a == b {
@@ -265,8 +262,8 @@ func (h *Host) freePort(i *id) {
 }
 
 // ResolveAddr implements [rdma.ID]. ENETUNREACH: no device reaches dst; EINVAL: the id is
-// past this step, or the families differ; errors of BindAddr for src. Nobody with that
-// address ends in ADDR_ERROR -ETIMEDOUT, a loopback address in ADDR_ERROR -ENODEV.
+// past this step, or the families differ; errors of BindAddr for src. An address that nobody
+// has ends in ADDR_ERROR -ETIMEDOUT. The loopback address is resolved; its route is not.
 func (i *id) ResolveAddr(src, dst netip.AddrPort, _ time.Duration) error {
 	const op = "resolve address"
 	defer i.lock()()
@@ -300,12 +297,11 @@ func wildcard(like netip.Addr) netip.Addr {
 
 func (i *id) resolve(dst netip.AddrPort) syscall.Errno {
 	n := i.host().net
-	if dst.Addr().IsLoopback() {
-		i.post(rdma.Event{Type: rdma.AddrError, Status: -int(syscall.ENODEV)}, nil)
-		return 0
+	if anyAddr(dst.Addr()) {
+		return i.resolveLoopback(dst)
 	}
 	from := i.local.Addr()
-	if from.IsUnspecified() {
+	if anyAddr(from) {
 		from = netip.Addr{}
 	}
 	local, dev, ok := i.host().route(from, dst.Addr())
@@ -316,17 +312,45 @@ func (i *id) resolve(dst netip.AddrPort) syscall.Errno {
 		i.post(rdma.Event{Type: rdma.AddrError, Status: -int(syscall.ETIMEDOUT)}, nil)
 		return 0
 	}
-	i.nextLocal, i.nextRemote, i.nextDev = local, dst, dev
-	i.state = addrResolved
-	i.post(rdma.Event{Type: rdma.AddrResolved}, func(*rdma.Event) bool {
-		i.local = netip.AddrPortFrom(i.nextLocal, i.local.Port())
-		i.remote, i.dev = i.nextRemote, i.nextDev
-		return true
-	})
+	i.resolved(local, dst, dev)
 	return 0
 }
 
-// ResolveRoute implements [rdma.ID]. EINVAL: the address has not been resolved.
+// resolveLoopback takes the host's first device, as cma_bind_loopback does.
+func (i *id) resolveLoopback(dst netip.AddrPort) syscall.Errno {
+	dev := i.dev
+	if dev == nil {
+		if len(i.host().devices) == 0 {
+			return syscall.ENODEV
+		}
+		dev = i.host().devices[0]
+	}
+	i.loopback = true
+	local, remote := dst.Addr(), dst
+	if local.IsUnspecified() {
+		remote = netip.AddrPort{}
+		if local.Is4() {
+			local = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		} else {
+			local = netip.IPv6Loopback()
+		}
+	}
+	i.resolved(local, remote, dev)
+	return 0
+}
+
+// resolved reports ADDR_RESOLVED; what it tells is known when the event is taken.
+func (i *id) resolved(local netip.Addr, remote netip.AddrPort, dev *device) {
+	i.state = addrResolved
+	i.post(rdma.Event{Type: rdma.AddrResolved}, func(*rdma.Event) bool {
+		i.local = netip.AddrPortFrom(local, i.local.Port())
+		i.remote, i.dev = remote, dev
+		return true
+	})
+}
+
+// ResolveRoute implements [rdma.ID]. EINVAL: the address has not been resolved; ENODEV: it
+// is a loopback address.
 func (i *id) ResolveRoute(time.Duration) error {
 	const op = "resolve route"
 	defer i.lock()()
@@ -335,6 +359,9 @@ func (i *id) ResolveRoute(time.Duration) error {
 	}
 	if i.state != addrResolved || i.dev == nil {
 		return i.fail(op, syscall.EINVAL)
+	}
+	if i.loopback {
+		return i.fail(op, syscall.ENODEV)
 	}
 	i.state = routeResolved
 	i.post(rdma.Event{Type: rdma.RouteResolved}, nil)
