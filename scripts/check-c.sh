@@ -21,10 +21,10 @@ for header in include/demi/*.h; do
 	[ -e "$header" ] || continue
 	name=${header#include/}
 	for std in c11 c17; do
-		echo "#include <$name>" | ${CC:-cc} -x c -std=$std $strict - || status=1
+		printf "#include <%s>\ntypedef int not_empty;\n" "$name" | ${CC:-cc} -x c -std=$std $strict - || status=1
 	done
 	for std in c++11 c++17; do
-		echo "#include <$name>" | ${CXX:-c++} -x c++ -std=$std $strict - || status=1
+		printf "#include <%s>\ntypedef int not_empty;\n" "$name" | ${CXX:-c++} -x c++ -std=$std $strict - || status=1
 	done
 done
 exit $status
