@@ -32,6 +32,11 @@ func TestEveryCallAnswersAsItShouldOnASimulatedDevice(t *testing.T) {
 	}
 }
 
+func TestWithoutATokenNothingCanBeStarted(t *testing.T) {
+	t.Setenv("DEMI_MAX_TOKENS", "8")
+	runSuite(t, onSim.folder(t), "run", simAddr, "--", "exhausted")
+}
+
 // A library for users has no simulated device, whatever the environment says.
 func TestTheProductRunsOnHardwareOnly(t *testing.T) {
 	dir := product.folder(t)

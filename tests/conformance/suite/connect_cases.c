@@ -210,6 +210,21 @@ static void a_hundred_connects_at_once_complete(void) {
     CHECK_OK(demi_close(listener));
 }
 
+static void connections_come_and_go(void) {
+    int first = new_socket(AF_INET);
+
+    CHECK_OK(demi_close(first));
+    for (int i = 0; i < 50; i++) {
+        struct pair p;
+        bool ok = new_pair(&local4, &p);
+
+        CHECK(p.client < first + 100); /* descriptors are given back */
+        close_pair(&p);
+        if (!ok)
+            return;
+    }
+}
+
 const struct test_case connect_cases[] = {
     {"a socket connects whether or not it is bound", connects_with_or_without_bind},
     {"the results of connect and accept name descriptor, token and peer",
@@ -224,6 +239,7 @@ const struct test_case connect_cases[] = {
     {"closing a listener ends its accepts with ECANCELED",
      closing_a_listener_ends_its_accepts_and_refuses_its_backlog},
     {"a connection outlives its listener", a_connection_outlives_its_listener},
+    {"connections come and go, and their descriptors with them", connections_come_and_go},
     {"a hundred connects at once complete", a_hundred_connects_at_once_complete},
     {0},
 };

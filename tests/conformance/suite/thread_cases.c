@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define ROUNDS 300
+#define ROUNDS 200
 
 struct side {
     int qd;
@@ -86,6 +86,30 @@ static void two_engines_talk(void) {
     CHECK_INT(a.rounds, ROUNDS);
     CHECK_INT(b.rounds, ROUNDS);
     CHECK_OK(demi_close(a.qd));
+}
+
+/* Four connections, eight threads, one engine: sleepers, one leader, hand-overs. */
+static void eight_threads_share_an_engine(void) {
+    enum { PAIRS = 4 };
+    struct side sides[2 * PAIRS] = {{0}};
+    struct pair pairs[PAIRS];
+    pthread_t threads[2 * PAIRS];
+
+    for (int i = 0; i < PAIRS; i++) {
+        if (!new_pair(&local4, &pairs[i]))
+            return;
+        sides[2 * i] = (struct side){.qd = pairs[i].client, .starts = true};
+        sides[2 * i + 1] = (struct side){.qd = pairs[i].server};
+    }
+    for (int i = 0; i < 2 * PAIRS; i++)
+        if (!CHECK_OK(pthread_create(&threads[i], NULL, play, &sides[i])))
+            return;
+    for (int i = 0; i < 2 * PAIRS; i++) {
+        (void)pthread_join(threads[i], NULL);
+        CHECK_INT(sides[i].rounds, ROUNDS);
+    }
+    for (int i = 0; i < PAIRS; i++)
+        close_pair(&pairs[i]);
 }
 
 /* A thread with its own engine: next_n sees its own completions, not the first engine's. */
@@ -193,6 +217,8 @@ static void close_wakes_a_sleeper_in_another_thread(void) {
 
 const struct test_case thread_cases[] = {
     {"two threads play on one engine without a lost wake-up", two_threads_share_an_engine},
+    {"eight threads on one engine: none sleeps through its completion",
+     eight_threads_share_an_engine},
     {"two threads with engines of their own talk", two_engines_talk},
     {"demi_wait_next_n serves the calling thread's engine", next_n_serves_the_calling_thread},
     {"threads that sleep see their connects complete", sleepers_see_connects_complete},

@@ -341,3 +341,43 @@ const struct test_case wait_many_cases[] = {
     {"demi_wait_next_n wants a positive count", next_n_wants_a_positive_count},
     {0},
 };
+
+/* ---- With DEMI_MAX_TOKENS=8 ----------------------------------------------------------------- */
+
+static void without_a_token_nothing_can_be_started(void) {
+    enum { TOKENS = 8 };
+    demi_qtoken_t qts[TOKENS] = {0}, more = 77;
+    demi_sgarray_t sga = message(8, 'x');
+    struct pair p;
+    union address at;
+    int listener, qd;
+
+    if (!new_pair(&local4, &p))
+        return;
+    listener = new_listener(&local4, 1, &at);
+    qd = new_socket(AF_INET);
+    for (int i = 0; i < TOKENS; i++)
+        CHECK_OK(demi_accept(&qts[i], listener));
+    CHECK_ERRNO(demi_accept(&more, listener), EAGAIN);
+    CHECK_ERRNO(demi_connect(&more, qd, &at.sa, sizeof(at.v4)), EAGAIN);
+    CHECK_ERRNO(demi_push(&more, p.client, &sga), EAGAIN);
+    CHECK_ERRNO(demi_pop(&more, p.client), EAGAIN);
+    CHECK(more == 77);
+
+    CHECK_OK(demi_close(listener));
+    for (int i = 0; i < TOKENS; i++)
+        finish_failed(qts[i], ECANCELED);
+    CHECK(finish(push_message(p.client, 8, 't'), DEMI_OPC_PUSH)); /* and it goes on */
+    CHECK(pop_message(p.server, 8, 't'));
+    if (CHECK_OK(demi_connect(&more, qd, &p.at.sa, sizeof(p.at.v4)))) /* qd is unharmed */
+        CHECK(finish(more, DEMI_OPC_CONNECT));
+    CHECK_OK(demi_close(qd));
+    CHECK_OK(demi_sgafree(&sga));
+    close_pair(&p);
+}
+
+const struct test_case exhausted_cases[] = {
+    {"without a token accept, connect, push and pop answer EAGAIN and nothing is lost",
+     without_a_token_nothing_can_be_started},
+    {0},
+};
