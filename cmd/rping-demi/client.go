@@ -5,16 +5,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"syscall"
 	"time"
 
+	"catmint/cmd/rping-demi/internal/rping"
 	"catmint/libos"
 )
 
-// runClient connects, pings and prints the summary.
-func runClient(stop context.Context, e *libos.Engine, o options, addr, local netip.AddrPort, out io.Writer) (err error) {
-	s, err := newSocket(e, addr)
+// runClient connects in the protocol that is asked for, or that the server speaks, and
+// pings.
+func (p *task) runClient(stop context.Context) error {
+	demi := func() error {
+		return p.withEngine(func(e *libos.Engine) error { return p.runDemi(stop, e) })
+	}
+	switch {
+	case p.opts.protocol == protocolDemi:
+		return demi()
+	case p.opts.protocol == protocolAuto && !rpingSize(p.opts.size):
+		return demi() // rping's protocol is out of the question
+	}
+	err := p.runRping(stop)
+	if errors.Is(err, errSpeaksDemi) && p.opts.protocol == protocolAuto {
+		return demi()
+	}
+	return err
+}
+
+// runDemi pings through a socket.
+func (p *task) runDemi(stop context.Context, e *libos.Engine) (err error) {
+	s, err := newSocket(e, p.addr)
 	if err != nil {
 		return err
 	}
@@ -23,42 +42,55 @@ func runClient(stop context.Context, e *libos.Engine, o options, addr, local net
 			err = fmt.Errorf("close: %w", cerr)
 		}
 	}()
-	if local.IsValid() {
-		if err := bind(s, local); err != nil {
+	if p.local.IsValid() {
+		if err := bind(s, p.local); err != nil {
 			return err
 		}
 	}
-	if err := connect(stop, s, addr); err != nil {
+	if err := p.connect(stop, s); err != nil {
 		return err
 	}
-	printConnection(out, "connected to", s.Info())
-
-	p := &pinger{link: s, opts: o, out: out, now: time.Now}
-	err = p.run(stop)
-	p.summary.print(out)
+	printConnection(p.out, "connected to", s.Info())
+	err = p.ping(stop, echoPeer{s})
 	if errors.Is(err, syscall.EMSGSIZE) {
 		return fmt.Errorf("a message of %d bytes is larger than this connection takes; use a smaller -S: %w",
-			o.size, syscall.EMSGSIZE)
+			p.opts.size, syscall.EMSGSIZE)
 	}
 	return err
 }
 
-// connect waits until s is connected to addr.
-func connect(stop context.Context, s *socket, addr netip.AddrPort) error {
-	qt, err := s.Connect(addr)
+// ping sends the pings and prints the summary.
+func (p *task) ping(stop context.Context, to peer) error {
+	pinger := &pinger{peer: to, opts: p.opts, out: p.out, now: time.Now}
+	err := pinger.run(stop)
+	pinger.summary.print(p.out)
+	return err
+}
+
+// connect waits until s is connected.
+func (p *task) connect(stop context.Context, s *socket) error {
+	qt, err := s.Connect(p.addr)
 	if err != nil {
-		return fmt.Errorf("connect %s: %w", addr, err)
+		return fmt.Errorf("connect %s: %w", p.addr, err)
 	}
 	if _, err := s.wait(stop, qt); err != nil {
 		if stop.Err() != nil {
-			return fmt.Errorf("%w while connecting to %s", errInterrupted, addr)
+			return p.stoppedConnecting()
+		}
+		if errors.Is(err, syscall.EPROTO) {
+			return fmt.Errorf("connect %s: the server does not speak the Demikernel protocol; if it is an rping "+
+				"server, use --protocol rping and a size of %d to %d: %w", p.addr, rping.MinSize, rping.MaxSize, syscall.EPROTO)
 		}
 		if why := s.Err(); why != nil {
 			return why
 		}
-		return fmt.Errorf("connect %s: %w", addr, err)
+		return fmt.Errorf("connect %s: %w", p.addr, err)
 	}
 	return nil
+}
+
+func (p *task) stoppedConnecting() error {
+	return fmt.Errorf("%w while connecting to %s", errInterrupted, p.addr)
 }
 
 // printConnection says over what a connection runs and how long each phase took.

@@ -14,6 +14,36 @@ import (
 	"catmint/libos"
 )
 
+// link is a connection that keeps message boundaries.
+type link interface {
+	// Push sends one message; it returns when p may be used again.
+	Push(ctx context.Context, p []byte) error
+	// Pop receives one message, valid until the next Pop; io.EOF when the peer closed.
+	Pop(ctx context.Context) ([]byte, error)
+}
+
+// peer is a server as a client sees it.
+type peer interface {
+	// Ping has the server send p back and returns what came, valid until the next Ping.
+	// context.DeadlineExceeded: nothing came in time; io.EOF: the server closed.
+	Ping(ctx context.Context, p []byte) ([]byte, error)
+}
+
+// echoPeer is a server that sends each message back.
+type echoPeer struct{ link }
+
+// Ping implements peer.
+func (e echoPeer) Ping(ctx context.Context, p []byte) ([]byte, error) {
+	if err := e.Push(ctx, p); err != nil {
+		return nil, fmt.Errorf("push: %w", err)
+	}
+	got, err := e.Pop(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("pop: %w", err)
+	}
+	return got, nil
+}
+
 // socket is a libos socket whose waits can be given up: closing it redeems the tokens that
 // were left behind.
 type socket struct {
@@ -86,10 +116,15 @@ func (s *socket) Pop(ctx context.Context) ([]byte, error) {
 
 // bind binds s and says what to do when it cannot.
 func bind(s *socket, addr netip.AddrPort) error {
-	err := s.Bind(addr)
+	if err := s.Bind(addr); err != nil {
+		return bindError(addr, err)
+	}
+	return nil
+}
+
+// bindError is a failed bind that says what to do.
+func bindError(addr netip.AddrPort, err error) error {
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("bind %s: not an address of an RDMA network device of this machine; \"rdma link\" and "+
 			"\"ip address\" show which are", addr)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -37,7 +38,7 @@ func run(stop context.Context, args []string, getenv func(string) string, fabric
 	return exitStatus(err)
 }
 
-func runOptions(stop context.Context, o options, getenv func(string) string, fabric rdma.Fabric, stdout, stderr io.Writer) (err error) {
+func runOptions(stop context.Context, o options, getenv func(string) string, fabric rdma.Fabric, stdout, stderr io.Writer) error {
 	cfg, err := libos.ConfigFromEnv(getenv)
 	if err != nil {
 		return err
@@ -52,25 +53,39 @@ func runOptions(stop context.Context, o options, getenv func(string) string, fab
 	if err := checkDevices(fabric); err != nil {
 		return err
 	}
-	process, err := libos.New(cfg, fabric)
+	p := task{cfg: cfg, fabric: fabric, opts: o, addr: addr, out: stdout, errOut: stderr}
+	if o.server {
+		return p.withEngine(func(e *libos.Engine) error { return newServer(p, e).run(stop) })
+	}
+	if p.local, err = resolveLocal(stop, o.bind); err != nil {
+		return err
+	}
+	return p.runClient(stop)
+}
+
+// task is what a run works with.
+type task struct {
+	cfg         libos.Config
+	fabric      rdma.Fabric
+	opts        options
+	addr, local netip.AddrPort // local is invalid for any
+	out, errOut io.Writer
+}
+
+// withEngine runs f with an engine of a libOS that ends afterwards.
+func (p *task) withEngine(f func(*libos.Engine) error) (err error) {
+	process, err := libos.New(p.cfg, p.fabric)
 	if err != nil {
 		return err
 	}
 	engine, err := process.NewEngine()
 	if err != nil {
-		return err
+		return errors.Join(err, process.Close())
 	}
 	defer func() {
 		if cerr := process.Close(); cerr != nil && err == nil {
 			err = fmt.Errorf("shut down: %w", cerr)
 		}
 	}()
-	if o.server {
-		return (&server{engine: engine, opts: o, addr: addr, out: stdout, errOut: stderr}).run(stop)
-	}
-	local, err := resolveLocal(stop, o.bind)
-	if err != nil {
-		return err
-	}
-	return runClient(stop, engine, o, addr, local, stdout)
+	return f(engine)
 }

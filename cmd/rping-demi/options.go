@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"catmint/cmd/rping-demi/internal/rping"
 )
 
 // The limits and defaults that people know from rping.
@@ -32,6 +34,7 @@ type options struct {
 	debug      bool
 	persistent bool
 	timeout    time.Duration // of one ping
+	protocol   protocol
 }
 
 // errHelp says that help was asked for and printed.
@@ -76,7 +79,7 @@ the connect.
 
 // parseOptions reads the command line; help goes to out.
 func parseOptions(args []string, out io.Writer) (options, error) {
-	var o options
+	o := options{protocol: protocolAuto}
 	var port int
 	fs := pflag.NewFlagSet("rping-demi", pflag.ContinueOnError)
 	fs.SortFlags = false
@@ -93,6 +96,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	fs.BoolVarP(&o.debug, "debug", "d", false, "log what the library does on standard error")
 	fs.BoolVarP(&o.persistent, "persistent", "P", false, "server: serve any number of clients, until interrupted")
 	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "client: give a ping up after this `duration`")
+	fs.Var(&o.protocol, "protocol", "`what` to speak: demi, rping (rdma-core's), or auto: the one that the peer speaks")
 	help := fs.BoolP("help", "h", false, "print this help")
 
 	if err := fs.Parse(args); err != nil {
@@ -125,6 +129,8 @@ func (o *options) check(port int) error {
 		return usagef("size %d is not in 1 to %d bytes", o.size, maxSize)
 	case o.count < 0:
 		return usagef("count %d is negative; 0 means until interrupted", o.count)
+	case o.client && o.protocol == protocolRping && !rpingSize(o.size):
+		return usagef("size %d is not in %d to %d bytes, which rping's protocol takes", o.size, rping.MinSize, rping.MaxSize)
 	case o.timeout <= 0:
 		return usagef("timeout %v is not positive", o.timeout)
 	}

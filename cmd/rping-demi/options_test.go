@@ -14,25 +14,26 @@ func TestOptionsReadRpingsFlagsWithRpingsMeaning(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, options{
 		client: true, address: "192.0.2.1", port: 9, count: 10, size: 100,
-		verbose: true, validate: true, debug: true, timeout: 10 * time.Second,
+		verbose: true, validate: true, debug: true, timeout: 10 * time.Second, protocol: protocolAuto,
 	}, o)
 
 	o, err = parseOptions([]string{"-sPa", "::"}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, options{
 		server: true, persistent: true, address: "::", port: 7174, size: 64, timeout: 10 * time.Second,
+		protocol: protocolAuto,
 	}, o)
 }
 
 func TestOptionsHaveLongNames(t *testing.T) {
 	o, err := parseOptions([]string{
 		"--client", "--address=h", "--port=1", "--count=2", "--size=3",
-		"--verbose", "--validate", "--debug", "--bind=b", "--timeout=1s",
+		"--verbose", "--validate", "--debug", "--bind=b", "--timeout=1s", "--protocol=demi",
 	}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, options{
 		client: true, address: "h", bind: "b", port: 1, count: 2, size: 3,
-		verbose: true, validate: true, debug: true, timeout: time.Second,
+		verbose: true, validate: true, debug: true, timeout: time.Second, protocol: protocolDemi,
 	}, o)
 }
 
@@ -57,6 +58,8 @@ func TestAWrongCommandLineSaysWhatIsWrong(t *testing.T) {
 		{"persistent client", []string{"-c", "-a", "h", "-P"}, "-P is for a server"},
 		{"bound server", []string{"-s", "-I", "h"}, "-I is for a client"},
 		{"stray word", []string{"-s", "192.0.2.1"}, `"192.0.2.1"`},
+		{"unknown protocol", []string{"-s", "--protocol", "tcp"}, "auto, demi or rping"},
+		{"size that rping does not take", []string{"-c", "-a", "h", "-S", "22", "--protocol", "rping"}, "23 to 65535"},
 		{"zero time-out", []string{"-c", "-a", "h", "--timeout", "0s"}, "timeout 0s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

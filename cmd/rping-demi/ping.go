@@ -7,20 +7,13 @@ import (
 	"io"
 	"syscall"
 	"time"
+
+	"catmint/cmd/rping-demi/internal/rping"
 )
 
-// link is a connection that keeps message boundaries.
-type link interface {
-	// Push sends one message; it returns when p may be used again.
-	Push(ctx context.Context, p []byte) error
-	// Pop receives one message, valid until the next Pop; io.EOF when the peer closed.
-	Pop(ctx context.Context) ([]byte, error)
-}
-
-// pinger is the client's half of the exchange: each ping is one message that the server
-// sends back as it came.
+// pinger sends pings, which the server sends back as they came.
 type pinger struct {
-	link    link
+	peer    peer
 	opts    options
 	out     io.Writer
 	now     func() time.Time
@@ -67,12 +60,9 @@ func (p *pinger) one(stop context.Context, want []byte) error {
 	defer cancel()
 	p.summary.sent++
 	begin := p.now()
-	if err := p.link.Push(ctx, want); err != nil {
-		return p.lost("push", err)
-	}
-	got, err := p.link.Pop(ctx)
+	got, err := p.peer.Ping(ctx, want)
 	if err != nil {
-		return p.lost("pop", err)
+		return p.lost(err)
 	}
 	rtt := p.now().Sub(begin)
 	if p.opts.verbose {
@@ -89,14 +79,18 @@ func (p *pinger) one(stop context.Context, want []byte) error {
 	return nil
 }
 
-func (p *pinger) lost(op string, err error) error {
+// lost says in words why a ping did not come back.
+func (p *pinger) lost(err error) error {
+	var step *rping.StepError
 	switch {
+	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &step):
+		return fmt.Errorf("no answer within %v, %s", p.opts.timeout, step.Step)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %v", p.opts.timeout)
 	case errors.Is(err, io.EOF):
 		return errors.New("the server closed the connection")
 	}
-	return fmt.Errorf("%s: %w", op, err)
+	return err
 }
 
 // echo sends back every message until the client closes, and counts them.

@@ -52,7 +52,7 @@ func newPinger(m *mirror, o options, out io.Writer) *pinger {
 	if o.timeout == 0 {
 		o.timeout = time.Minute
 	}
-	return &pinger{link: m, opts: o, out: out, now: func() time.Time {
+	return &pinger{peer: echoPeer{m}, opts: o, out: out, now: func() time.Time {
 		t = t.Add(time.Microsecond)
 		return t
 	}}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"sync"
 
 	"catmint/libos"
@@ -14,19 +13,26 @@ import (
 // backlog is how many clients may wait until they are accepted.
 const backlog = 128
 
-// server echoes the pings of one client, or with -P of any number at the same time.
+// server echoes the pings of one client, or with -P of any number at the same time. A
+// client speaks either protocol, unless one was asked for.
 type server struct {
+	task
 	engine *libos.Engine
-	opts   options
-	addr   netip.AddrPort
-	out    io.Writer
-	errOut io.Writer
+	stop   context.Context //nolint:containedctx // of the run; the gate has no other
+	wire   wireServer
 
 	mu sync.Mutex // of out and errOut, when clients are served at the same time
 }
 
+func newServer(p task, e *libos.Engine) *server {
+	s := &server{task: p, engine: e}
+	s.wire.s = s
+	return s
+}
+
 // run serves until its client, if it serves one only, has closed, or until stop ends.
 func (s *server) run(stop context.Context) (err error) {
+	s.stop = stop
 	lis, err := newSocket(s.engine, s.addr)
 	if err != nil {
 		return err
@@ -36,7 +42,52 @@ func (s *server) run(stop context.Context) (err error) {
 		if cerr := closeListener(); cerr != nil && err == nil {
 			err = fmt.Errorf("close: %w", cerr)
 		}
+		if werr := s.wire.finish(); err == nil {
+			err = werr
+		}
 	}()
+	accepting, found := context.WithCancelCause(stop)
+	defer found(nil)
+	if err := s.listen(lis, func() { found(errWire) }); err != nil {
+		return err
+	}
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	for {
+		conn, err := s.accept(accepting, lis)
+		switch {
+		case err != nil && (stop.Err() != nil || isWire(accepting)):
+			return nil // finish says how it went
+		case err != nil:
+			return fmt.Errorf("accept: %w", err)
+		case s.opts.persistent:
+			clients.Go(func() {
+				if err := s.serve(stop, conn); err != nil {
+					s.printf(s.errOut, "rping-demi: client %s: %s\n", conn.Info().Remote, describe(err))
+				}
+			})
+		case !s.wire.take():
+			if err := conn.Close(); err != nil {
+				return fmt.Errorf("close: %w", err)
+			}
+		default:
+			// Who comes now is refused at once, rather than left to wait for nobody.
+			if err := closeListener(); err != nil {
+				return errors.Join(err, conn.Close())
+			}
+			return s.serve(stop, conn)
+		}
+	}
+}
+
+// listen makes lis listen, with the gate of rping's protocol if that is spoken, and says so.
+func (s *server) listen(lis *socket, wire func()) error {
+	if s.opts.protocol != protocolDemi {
+		s.wire.up = wire
+		if err := lis.SetGate(s.wire.gate); err != nil {
+			return fmt.Errorf("listen on %s: %w", s.addr, err)
+		}
+	}
 	if err := bind(lis, s.addr); err != nil {
 		return err
 	}
@@ -48,30 +99,7 @@ func (s *server) run(stop context.Context) (err error) {
 		return fmt.Errorf("listen on %s: %w", s.addr, err)
 	}
 	s.printf(s.out, "listening on %s\n", local)
-
-	var clients sync.WaitGroup
-	defer clients.Wait()
-	for {
-		conn, err := s.accept(stop, lis)
-		if err != nil {
-			if stop.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("accept: %w", err)
-		}
-		if !s.opts.persistent {
-			// Who comes now is refused at once, rather than left to wait for nobody.
-			if err := closeListener(); err != nil {
-				return errors.Join(err, conn.Close())
-			}
-			return s.serve(stop, conn)
-		}
-		clients.Go(func() {
-			if err := s.serve(stop, conn); err != nil {
-				s.printf(s.errOut, "rping-demi: client %s: %s\n", conn.Info().Remote, describe(err))
-			}
-		})
-	}
+	return nil
 }
 
 func (s *server) accept(stop context.Context, lis *socket) (*socket, error) {

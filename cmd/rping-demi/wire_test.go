@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestBothProtocolsReachOneServer(t *testing.T) {
+	for _, proto := range []string{"auto", "demi", "rping"} {
+		t.Run(proto, func(t *testing.T) {
+			sh, ch := newHosts(t)
+			s := startServer(t, sh, "-v")
+			c := start(t, ch, "-c", "-a", serverAddr, "-C", "3", "-v", "-V", "-S", "30", "--protocol", proto)
+			c.exit(t, exitOK)
+			s.exit(t, exitOK)
+			assert.Contains(t, c.out.String(), "ping data: rdma-ping-2: CDEFGHIJKLMNOPQR\n")
+			assert.Contains(t, c.out.String(), "3 pings of 30 bytes: 3 intact, 0 lost")
+			assert.Contains(t, s.out.String(), "server ping data: rdma-ping-0: ABCDEFGHIJKLMNOP\n")
+			assert.Contains(t, s.out.String(), "3 pings from")
+			assert.Empty(t, c.err.String()+s.err.String())
+		})
+	}
+}
+
+func TestAnRpingServerTakesEverySizeOfRping(t *testing.T) {
+	sh, ch := newHosts(t)
+	s := startServer(t, sh, "-P", "--protocol", "rping")
+	for i, size := range []int{23, 24, 64, 4095, 65535} {
+		c := start(t, ch, "-c", "-a", serverAddr, "-C", "20", "-V", "-S", fmt.Sprint(size))
+		c.exit(t, exitOK)
+		s.out.await(t, "20 pings from", i+1)
+	}
+	s.stop()
+	s.exit(t, exitOK)
+	assert.Empty(t, s.err.String())
+}
+
+func TestAutoClientsFindAServerOfEitherProtocol(t *testing.T) {
+	for _, proto := range []string{"demi", "rping"} {
+		sh, ch := newHosts(t)
+		s := startServer(t, sh, "--protocol", proto)
+		c := start(t, ch, "-c", "-a", serverAddr, "-C", "2", "-V")
+		c.exit(t, exitOK)
+		s.exit(t, exitOK)
+		assert.Empty(t, c.err.String()+s.err.String())
+	}
+}
+
+func TestAServerOfTheOtherProtocolIsNamed(t *testing.T) {
+	sh, ch := newHosts(t)
+	s := startServer(t, sh, "--protocol", "demi")
+	c := start(t, ch, "-c", "-a", serverAddr, "-C", "1", "--protocol", "rping")
+	c.exit(t, exitFailure)
+	assert.Contains(t, c.err.String(), "use --protocol demi")
+	s.stop()
+	s.exit(t, exitOK)
+
+	s = startServer(t, sh, "--protocol", "rping")
+	c = start(t, ch, "-c", "-a", serverAddr, "-C", "1", "--protocol", "demi")
+	c.exit(t, exitFailure)
+	assert.Contains(t, c.err.String(), "--protocol rping")
+	s.stop()
+	s.exit(t, exitOK)
+}
+
+func TestASecondRpingClientOfASingleShotServerIsRefused(t *testing.T) {
+	sh, ch := newHosts(t)
+	s := startServer(t, sh)
+	first := start(t, ch, "-c", "-a", serverAddr, "-v", "--protocol", "rping")
+	first.out.await(t, "ping data", 1)
+	for _, proto := range []string{"rping", "demi", "auto"} {
+		second := start(t, ch, "-c", "-a", serverAddr, "-C", "1", "--protocol", proto)
+		second.exit(t, exitFailure)
+		assert.Contains(t, second.err.String(), "refused")
+	}
+	first.stop()
+	first.exit(t, exitOK)
+	s.exit(t, exitOK)
+}
+
+func TestAPersistentServerServesManyClientsOfBothProtocols(t *testing.T) {
+	sh, ch := newHosts(t)
+	s := startServer(t, sh, "-P")
+	const n = 32
+	var clients []*program
+	for i := range n {
+		clients = append(clients, start(t, ch, "-c", "-a", serverAddr, "-C", "20", "-V",
+			"--protocol", []string{"rping", "demi"}[min(1, i%8/7)]))
+	}
+	for _, c := range clients {
+		c.exit(t, exitOK)
+	}
+	s.out.await(t, "20 pings from", n)
+	s.stop()
+	s.exit(t, exitOK)
+	assert.Empty(t, s.err.String())
+}
+
+func TestAServerIsStoppedInTheMiddleOfItsClients(t *testing.T) {
+	for _, mode := range [][]string{nil, {"-P"}} {
+		sh, ch := newHosts(t)
+		s := startServer(t, sh, mode...)
+		c := start(t, ch, "-c", "-a", serverAddr, "-v", "--protocol", "rping")
+		c.out.await(t, "ping data", 3)
+		s.stop()
+		s.exit(t, exitOK)
+		c.exit(t, exitFailure)
+		assert.Contains(t, c.err.String(), "disconnected")
+		assert.Contains(t, c.out.String(), "1 lost")
+	}
+}
