@@ -21,4 +21,6 @@
 // The connection manager follows rdma_cm(7), the pages of its functions, the kernel's
 // drivers/infiniband/core/cm.c, cma.c and ucma.c, and rdma-core's librdmacm/cma.c; the wire
 // states are those of the InfiniBand Architecture Specification, volume 1, section 12.9.
+// testdata/story.txt is what Soft-RoCE answers to a fixed course of calls; the tests play it
+// here and, with build tag rdma, on a device.
 package sim
