@@ -11,6 +11,12 @@
 // events, socket states, options, configuration, logging), which is libos's; calls into
 // librdmacm, or into libibverbs beyond the inline ones (rdma's); calls from C into Go.
 //
+// Where to read: datapath.h is the contract, internal.h the structures and who does what.
+// engine.c, device.c, qd.c and token.c keep the tables; poll.c takes completions, send.c
+// and recv.c act on them by the rules of wire/, close.c ends connections, conn.c begins
+// them and forgets them; wait.c is how threads sleep, notice.c what Go is told; demi.c is
+// what C programs call. ctest/ holds the tests of all that, which run without Go.
+//
 // Every function may be called from any goroutine or thread. Errors are syscall.Errno
 // values; those of functions that allocate say in their documentation what they mean.
 package datapath
