@@ -63,6 +63,7 @@ test-unit: setup ## run the tests that need no RDMA device, with the race detect
 
 .PHONY: test-all
 test-all: test ## run the long forms, too, on the newest kernel and on 6.1
+	CATMINT_LONG=1 $(GO) test -timeout 60m ./datapath/model
 	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --skip-packages-without ./...
 	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --kernel 6.1 --skip-packages-without ./...
 
