@@ -222,7 +222,8 @@ func (c *Config) check() error {
 		return bad("FlushTimeout", c.FlushTimeout, "a positive time")
 	case c.RecvSize < hello.MinRecvSize || c.RecvSize > hello.MaxRecvSize:
 		return bad("RecvSize", c.RecvSize, "64 bytes to 16 MiB")
-	case c.DataWindow == 0 || c.DataWindow > 16384 || c.CtrlWindow < 4 || c.CtrlWindow > 16384:
+	case c.DataWindow == 0 || c.DataWindow > hello.MaxWindow ||
+		c.CtrlWindow < hello.MinCtrlWindow || c.CtrlWindow > hello.MaxWindow:
 		return bad("DataWindow, CtrlWindow", fmt.Sprint(c.DataWindow, ", ", c.CtrlWindow), "1 to 16384 and 4 to 16384 receives")
 	case c.RecvDepth < c.DataWindow+c.CtrlWindow:
 		return bad("RecvDepth", c.RecvDepth, "room for both windows")

@@ -54,7 +54,8 @@ const (
 const (
 	MinRecvSize   = 64      // bytes
 	MaxRecvSize   = 1 << 24 // bytes
-	MaxWindow     = 1 << 16 // receives
+	MinCtrlWindow = 4       // receives: below, two sides can wait for each other (docs/protocol.md)
+	MaxWindow     = 1 << 14 // receives: differences of 16-bit counts stay below 2^15
 	MaxMaxMessage = 1 << 30 // bytes
 )
 
@@ -167,7 +168,7 @@ func Parse(private []byte, want Kind) (Hello, error) {
 		Nonce:      binary.LittleEndian.Uint64(b[32:]),
 	}
 	if h.RecvSize < MinRecvSize || h.RecvSize > MaxRecvSize || h.DataWindow == 0 || h.DataWindow > MaxWindow ||
-		h.CtrlWindow == 0 || h.CtrlWindow > MaxWindow || h.MaxMessage == 0 || h.MaxMessage > MaxMaxMessage {
+		h.CtrlWindow < MinCtrlWindow || h.CtrlWindow > MaxWindow || h.MaxMessage == 0 || h.MaxMessage > MaxMaxMessage {
 		return Hello{}, ErrLimits
 	}
 	if h.Features&Demands&^Known != 0 {

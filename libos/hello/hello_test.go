@@ -10,7 +10,7 @@ import (
 func offer() Hello {
 	return Hello{
 		Kind: Offer, MinVersion: MinVersion, MaxVersion: MaxVersion,
-		RecvSize: 8192, DataWindow: 6, CtrlWindow: 2, MaxMessage: 8176, Nonce: 0x0102030405060708,
+		RecvSize: 8192, DataWindow: 6, CtrlWindow: 4, MaxMessage: 8176, Nonce: 0x0102030405060708,
 	}
 }
 
@@ -18,7 +18,7 @@ func TestAnOfferHasTheDocumentedBytes(t *testing.T) {
 	require.Equal(t, []byte{
 		'C', 'T', 'M', 'T', 40, 1, 1, 1,
 		0, 0, 0, 0, 0, 0x20, 0, 0,
-		6, 0, 0, 0, 2, 0, 0, 0,
+		6, 0, 0, 0, 4, 0, 0, 0,
 		0xf0, 0x1f, 0, 0, 0, 0, 0, 0,
 		8, 7, 6, 5, 4, 3, 2, 1,
 	}, offer().Marshal())
@@ -68,8 +68,9 @@ func TestBadHellosAreRefusedWithTheirReason(t *testing.T) {
 		{"a demand nobody knows", edit(func(b []byte) { b[11] = 0x80 }), ErrDemands, ReasonDemands},
 		{"receives too small for a frame", edit(func(b []byte) { b[12], b[13] = 8, 0 }), ErrLimits, ReasonMalformed},
 		{"no receives for data", edit(func(b []byte) { b[16] = 0 }), ErrLimits, ReasonMalformed},
-		{"no receives for control", edit(func(b []byte) { b[20] = 0 }), ErrLimits, ReasonMalformed},
-		{"a window beyond reason", edit(func(b []byte) { b[19] = 1 }), ErrLimits, ReasonMalformed},
+		{"too few receives for control", edit(func(b []byte) { b[20] = 3 }), ErrLimits, ReasonMalformed},
+		{"a window beyond reason", edit(func(b []byte) { b[16], b[17] = 1, 0x40 }), ErrLimits, ReasonMalformed},
+		{"a control window beyond reason", edit(func(b []byte) { b[21] = 0x40 }), ErrLimits, ReasonMalformed},
 		{"messages of no size", edit(func(b []byte) { b[24], b[25] = 0, 0 }), ErrLimits, ReasonMalformed},
 		{"messages beyond reason", edit(func(b []byte) { b[31] = 1 }), ErrLimits, ReasonMalformed},
 	} {
@@ -93,7 +94,7 @@ func TestAnOfferedFeatureThatIsNotKnownIsNotConfirmed(t *testing.T) {
 
 func TestAnAnswerAgreesWithItsOffer(t *testing.T) {
 	o := offer()
-	mine := Hello{RecvSize: 4096, DataWindow: 3, CtrlWindow: 2, MaxMessage: 4080}
+	mine := Hello{RecvSize: 4096, DataWindow: 3, CtrlWindow: 4, MaxMessage: 4080}
 	a, err := Parse(o.Reply(mine).Marshal(), Answer)
 	require.NoError(t, err)
 	require.NoError(t, a.CheckAnswer(o))
