@@ -43,6 +43,16 @@ func nobody(t *testing.T) string {
 	return netip.AddrFrom4(raw).String()
 }
 
+// The library for users, as `make build` leaves it, has no simulated device, whatever the
+// environment says.
+func TestTheProductIsTheLibraryWithoutTheSimulation(t *testing.T) {
+	library := made(t, "libdemikernel.so.1")
+	checkLibrary(t, filepath.Dir(library))
+	content, err := os.ReadFile(library)
+	require.NoError(t, err)
+	require.False(t, bytes.Contains(content, []byte("sim_fabric_create")), "the simulation is in the product")
+}
+
 // Every row of the API's tables on a real driver; each case is a subtest.
 func TestEveryCallAnswersAsItShouldOnADevice(t *testing.T) {
 	suite := made(t, "conformance")

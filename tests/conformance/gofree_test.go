@@ -80,7 +80,7 @@ func pathIntoGo(refs map[string]map[string]bool, from string) []string {
 }
 
 func TestCallsOfTheDataPlaneNeverEnterGo(t *testing.T) {
-	refs := references(t, filepath.Join(product.folder(t), "libdemikernel.so.1"))
+	refs := references(t, filepath.Join(folder(t), "libdemikernel.so.1"))
 	require.Contains(t, refs, intoGo)
 	for _, f := range dataPlane {
 		require.Contains(t, refs, f)
@@ -94,7 +94,7 @@ func TestCallsOfTheDataPlaneNeverEnterGo(t *testing.T) {
 // Calls through pointers (verbs, the slow operations) cannot be followed by name. They do
 // not lead into Go because no C function whose address could be in such a table does.
 func TestOnlyTheControlPlanesShimsLeadIntoGo(t *testing.T) {
-	refs := references(t, filepath.Join(product.folder(t), "libdemikernel.so.1"))
+	refs := references(t, filepath.Join(folder(t), "libdemikernel.so.1"))
 	var unexpected [][]string
 	for f := range refs {
 		// Go's own functions have a package, or no letters, in their names.

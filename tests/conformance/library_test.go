@@ -22,63 +22,54 @@ var functions = []string{
 
 const root = "../.."
 
-// A build is a folder with the library, the suite and the examples, made once for all tests.
-type build struct {
-	flags []string // of the library's build
-
+// built is a folder with the library, the suite and the examples, made once for all tests.
+// The library is that of users but for one thing: with DEMI_FABRIC=sim in the environment it
+// runs on a simulated device (the tag demisim). One more build would take as long again.
+var built struct {
 	once sync.Once
 	dir  string
 	err  error
 	out  []byte
 }
 
-var (
-	product = &build{}
-	onSim   = &build{flags: []string{"-tags", "demisim"}} // can run without an RDMA device
-)
-
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, b := range []*build{product, onSim} {
-		if b.dir != "" {
-			os.RemoveAll(b.dir)
-		}
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
 	}
 	os.Exit(code)
 }
 
-// folder returns the build's folder, built from this tree as `make build` builds.
-func (b *build) folder(t *testing.T) string {
+// folder returns the folder with what was built from this tree, as `make build` builds.
+func folder(t *testing.T) string {
 	t.Helper()
-	b.once.Do(b.make)
-	require.NoError(t, b.err, "%s", b.out)
-	return b.dir
+	built.once.Do(makeAll)
+	require.NoError(t, built.err, "%s", built.out)
+	return built.dir
 }
 
-// make builds into a folder that outlives the test that asked first; TestMain removes it.
-func (b *build) make() {
-	if b.dir, b.err = os.MkdirTemp("", "conformance"); b.err != nil {
+// makeAll builds into a folder that outlives the test that asked first; TestMain removes it.
+func makeAll() {
+	if built.dir, built.err = os.MkdirTemp("", "conformance"); built.err != nil {
 		return
 	}
-	for _, step := range [][]string{append([]string{"build-lib.sh"}, b.flags...), {"build-conformance.sh"}, {"build-examples.sh"}} {
+	for _, step := range [][]string{{"build-lib.sh", "-tags", "demisim"}, {"build-conformance.sh"}, {"build-examples.sh"}} {
 		cmd := exec.Command(filepath.Join(root, "scripts", step[0]), step[1:]...)
-		cmd.Env = append(os.Environ(), "OUT="+b.dir)
-		if b.out, b.err = cmd.CombinedOutput(); b.err != nil {
+		cmd.Env = append(os.Environ(), "OUT="+built.dir)
+		if built.out, built.err = cmd.CombinedOutput(); built.err != nil {
 			return
 		}
 	}
 }
 
-func openLibrary(t *testing.T) *elf.File {
+// checkLibrary checks what the linker makes of the library in a folder.
+func checkLibrary(t *testing.T, dir string) {
 	t.Helper()
-	f, err := elf.Open(filepath.Join(product.folder(t), "libdemikernel.so.1"))
+	f, err := elf.Open(filepath.Join(dir, "libdemikernel.so.1"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
-	return f
-}
 
-func TestTheLibraryExportsDemikernelsFunctionsAndNothingElse(t *testing.T) {
-	symbols, err := openLibrary(t).DynamicSymbols()
+	symbols, err := f.DynamicSymbols()
 	require.NoError(t, err)
 	var exported []string
 	for _, s := range symbols {
@@ -89,27 +80,27 @@ func TestTheLibraryExportsDemikernelsFunctionsAndNothingElse(t *testing.T) {
 	slices.Sort(exported)
 	require.Equal(t, functions, exported)
 	require.Len(t, exported, 19)
-}
 
-func TestTheLibraryHasItsSonameAndNeedsOnlyWhatRDMAProgramsNeed(t *testing.T) {
-	f := openLibrary(t)
 	soname, err := f.DynString(elf.DT_SONAME)
 	require.NoError(t, err)
 	require.Equal(t, []string{"libdemikernel.so.1"}, soname)
-
 	needed, err := f.DynString(elf.DT_NEEDED)
 	require.NoError(t, err)
 	allowed := []string{"libibverbs.so.1", "librdmacm.so.1", "libc.so.6", "ld-linux-x86-64.so.2", "libresolv.so.2"}
-	require.Subset(t, allowed, needed)
+	require.Subset(t, allowed, needed, "no more than what RDMA programs need")
 
-	link, err := os.Readlink(filepath.Join(product.folder(t), "libdemikernel.so"))
+	link, err := os.Readlink(filepath.Join(dir, "libdemikernel.so"))
 	require.NoError(t, err)
 	require.Equal(t, "libdemikernel.so.1", link)
 }
 
+func TestTheLibraryExportsDemikernelsFunctionsAndNothingElse(t *testing.T) {
+	checkLibrary(t, folder(t))
+}
+
 // A C++ program that includes every header, built as a user would and run.
 func TestHeadersServeCXXPrograms(t *testing.T) {
-	dir := product.folder(t)
+	dir := folder(t)
 	for _, std := range []string{"c++11", "c++20"} {
 		bin := filepath.Join(t.TempDir(), "headers")
 		out, err := exec.Command("c++", "-std="+std, "-Wall", "-Wextra", "-Werror", "-pedantic",
@@ -123,7 +114,7 @@ func TestHeadersServeCXXPrograms(t *testing.T) {
 }
 
 func TestAnUninstalledPkgConfigFileNamesTheLibrary(t *testing.T) {
-	pc, err := os.ReadFile(filepath.Join(product.folder(t), "demikernel.pc"))
+	pc, err := os.ReadFile(filepath.Join(folder(t), "demikernel.pc"))
 	require.NoError(t, err)
 	require.Contains(t, string(pc), "-ldemikernel")
 	require.NotContains(t, string(pc), "@")

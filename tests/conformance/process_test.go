@@ -29,15 +29,15 @@ func runSuite(t *testing.T, dir string, args ...string) {
 }
 
 func TestEveryCallAnswersENOSYSBeforeInit(t *testing.T) {
-	runSuite(t, product.folder(t), "before-init")
+	runSuite(t, folder(t), "before-init")
 }
 
 func TestEveryCallAnswersENOSYSInAForkedChild(t *testing.T) {
-	runSuite(t, product.folder(t), "fork-uninitialised")
+	runSuite(t, folder(t), "fork-uninitialised")
 }
 
 func TestABadEnvironmentVariableIsOneClearLineAndAnErrno(t *testing.T) {
-	dir := product.folder(t)
+	dir := folder(t)
 	cmd := exec.Command(filepath.Join(dir, "conformance"), "run", "192.0.2.1")
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir, "DEMI_WAIT=perhaps")
 	var stderr bytes.Buffer
@@ -53,7 +53,7 @@ func TestABadEnvironmentVariableIsOneClearLineAndAnErrno(t *testing.T) {
 
 func buildSignals(t *testing.T) *exec.Cmd {
 	t.Helper()
-	dir := product.folder(t)
+	dir := folder(t)
 	bin := filepath.Join(t.TempDir(), "signals")
 	out, err := exec.Command("cc", "-Wall", "-Wextra", "-Werror", "-I"+filepath.Join(root, "include"),
 		"programs/signals.c", "-L"+dir, "-ldemikernel", "-o", bin).CombinedOutput()

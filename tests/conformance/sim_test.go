@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +22,7 @@ const (
 // The whole suite on a simulated device, in each way to wait; the tests with the tag rdma
 // run it on a real driver.
 func TestEveryCallAnswersAsItShouldOnASimulatedDevice(t *testing.T) {
-	dir := onSim.folder(t)
+	dir := folder(t)
 	for _, mode := range []string{"adaptive", "spin", "block"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Setenv("DEMI_WAIT", mode)
@@ -34,20 +33,11 @@ func TestEveryCallAnswersAsItShouldOnASimulatedDevice(t *testing.T) {
 
 func TestWithoutATokenNothingCanBeStarted(t *testing.T) {
 	t.Setenv("DEMI_MAX_TOKENS", "8")
-	runSuite(t, onSim.folder(t), "run", simAddr, "--", "exhausted")
-}
-
-// A library for users has no simulated device, whatever the environment says.
-func TestTheProductRunsOnHardwareOnly(t *testing.T) {
-	dir := product.folder(t)
-	cmd := exec.Command("sh", "-c", "grep -c sim_fabric_create "+filepath.Join(dir, "libdemikernel.so.1"))
-	out, err := cmd.CombinedOutput()
-	require.Error(t, err, "grep finds nothing")
-	require.Equal(t, "0", strings.TrimSpace(string(out)))
+	runSuite(t, folder(t), "run", simAddr, "--", "exhausted")
 }
 
 func TestAProgramThatSleepsInWaitEndsOnSIGINT(t *testing.T) {
-	dir := onSim.folder(t)
+	dir := folder(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(dir, "echo"), "server", simAddr, "7174")
