@@ -67,6 +67,11 @@ test-all: test ## run the long forms, too, on the newest kernel and on 6.1
 	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --skip-packages-without ./...
 	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --kernel 6.1 --skip-packages-without ./...
 
+.PHONY: test-interop
+test-interop: build ## run rping-demi against stock rping on Soft-RoCE; a table of results
+	@$(GO) build -trimpath -o $(BUILD)/interop ./tests/interop
+	@$(SOFT_ROCE) run --timeout 30m -- $(BUILD)/interop $(INTEROP_FLAGS)
+
 .PHONY: lint
 lint: setup ## static checks of Go and C
 	$(GO) vet -tags rdma,rdma2,qemu ./...

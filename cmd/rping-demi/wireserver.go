@@ -118,10 +118,13 @@ func (w *wireServer) serve(c *libos.RawConn, session *rping.Server) error {
 			continue
 		}
 		s.printf(s.out, "%d %s from %s echoed\n", n, plural(n, "ping", "pings"), info.Remote)
-		if errors.Is(err, io.EOF) || s.stop.Err() != nil {
-			return nil
+		if s.stop.Err() != nil || errors.Is(err, io.EOF) {
+			err = nil
 		}
-		return fmt.Errorf("ping %d: %w", n, err)
+		if err != nil {
+			err = fmt.Errorf("ping %d: %w", n, err)
+		}
+		return err
 	}
 }
 
