@@ -22,13 +22,16 @@ setup: ## install the Debian packages that are missing (root, or sudo)
 	@scripts/setup.sh
 
 .PHONY: demo
-demo: build ## run the main job, rping-demi over Soft-RoCE
+demo: setup $(SOFT_ROCE) $(BUILD)/rping-demi ## run the main job, rping-demi over Soft-RoCE
 	@$(SOFT_ROCE) run --timeout 2m -- scripts/demo.sh
 
 .PHONY: build
-build: setup $(SOFT_ROCE) lib ## build everything into build/
-	@$(GO) build -trimpath -o $(BUILD)/rping-demi ./cmd/rping-demi
+build: setup $(SOFT_ROCE) $(BUILD)/rping-demi lib ## build everything into build/
 	@scripts/build-examples.sh
+
+.PHONY: $(BUILD)/rping-demi
+$(BUILD)/rping-demi:
+	@$(GO) build -trimpath -o $(BUILD)/rping-demi ./cmd/rping-demi
 	@scripts/build-conformance.sh
 	@$(GO) build -trimpath -o $(BUILD)/hello-go ./examples/go/hello
 
@@ -43,8 +46,7 @@ $(SOFT_ROCE):
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(BUILD)/soft-roce-guest-init ./soft-roce/guest-init
 
 .PHONY: install
-install: lib ## install library, headers and rping-demi under PREFIX (default /usr/local)
-	@$(GO) build -trimpath -o $(BUILD)/rping-demi ./cmd/rping-demi
+install: lib $(BUILD)/rping-demi ## install library, headers and rping-demi under PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/demi $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(BUILD)/libdemikernel.so.1 $(DESTDIR)$(PREFIX)/lib/
 	ln -sf libdemikernel.so.1 $(DESTDIR)$(PREFIX)/lib/libdemikernel.so
