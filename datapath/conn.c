@@ -288,6 +288,15 @@ int dp_conn_destroy(struct dp_conn *c) {
     return 0;
 }
 
+uint64_t dp_conn_progress(struct dp_conn *c) {
+    if (!c)
+        return 0;
+    dp_lock(c->engine);
+    uint64_t n = c->stats.bytes_out + c->flow.data_acked;
+    dp_unlock(c->engine);
+    return n;
+}
+
 int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
     if (!c || !out)
         return EINVAL;

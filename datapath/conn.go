@@ -123,6 +123,10 @@ func (c *Conn) CancelPushes() error { return errnoErr(C.dp_conn_cancel_pushes(c.
 // (EBUSY otherwise). c must not be used afterwards.
 func (c *Conn) Destroy() error { return errnoErr(C.dp_conn_destroy(c.c)) }
 
+// Progress is a number that changes as the peer takes messages of ours: who waits for a close
+// sees by it whether waiting is worth while.
+func (c *Conn) Progress() uint64 { return uint64(C.dp_conn_progress(c.c)) }
+
 // ConnStats counts what a connection did.
 type ConnStats struct {
 	Pushes, Pops, BytesOut, BytesIn              uint64

@@ -191,6 +191,11 @@ struct dp_conn_stats {
     uint64_t post_sends, post_recvs, rnr_events, inline_sends;
 };
 int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out);
+/*
+ * A number that changes as the peer takes messages of ours: who waits for a close sees by it
+ * whether waiting is worth while. 0 for NULL.
+ */
+uint64_t dp_conn_progress(struct dp_conn *c);
 
 /* ---- Notices: C to Go -------------------------------------------------------------- */
 

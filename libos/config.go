@@ -25,7 +25,8 @@ type Config struct {
 	ResolveTimeout time.Duration
 	// RetryDelay is the time between two tries of a resolution.
 	RetryDelay time.Duration
-	// Linger is how long Close waits for the peer when SO_LINGER says nothing.
+	// Linger is how long Close waits for a peer that takes nothing, when SO_LINGER says
+	// nothing: it starts anew whenever the peer takes a message.
 	Linger time.Duration
 	// FlushTimeout bounds the time for posted work to be accounted for, and for the
 	// peer to answer a disconnect, before a queue pair is destroyed all the same.

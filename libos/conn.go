@@ -29,6 +29,8 @@ type endpoint interface {
 	// sendFIN and cancelPushes begin and cut a close.
 	sendFIN() error
 	cancelPushes()
+	// progress changes as the peer takes what was sent.
+	progress() uint64
 	// flush puts the queue pair into the error state; the connection is told Flushed,
 	// through its driver, when all work is accounted for.
 	flush(err syscall.Errno)
@@ -61,6 +63,8 @@ type conn struct {
 	dst    netip.AddrPort // where to connect to
 	reuse  bool           // SO_REUSEADDR, for an id made anew
 	linger time.Duration
+	strict bool   // linger is the application's word: it bounds the whole close
+	taken  uint64 // progress when the linger timer was started
 	detail string // what CM, the peer or a call said last, for the error message
 	cause  error  // the error of a call, nil when detail is somebody else's word
 
@@ -298,7 +302,7 @@ func (c *conn) startTimer(t connfsm.Timer) {
 	case connfsm.Retry:
 		d = c.d.cfg.RetryDelay
 	case connfsm.Linger:
-		d = c.linger
+		d, c.taken = c.linger, c.ep.progress()
 	default:
 		d = c.d.cfg.FlushTimeout
 	}
@@ -308,11 +312,21 @@ func (c *conn) startTimer(t connfsm.Timer) {
 		c.d.loop.post(func() {
 			if c.timers[t] == timer { // neither stopped nor replaced meanwhile
 				c.timers[t] = nil
-				c.step(t.Event())
+				c.expired(t)
 			}
 		})
 	})
 	c.timers[t] = timer
+}
+
+// expired takes a timer's end. The default linger time is a time without progress: a peer
+// that goes on taking messages gets all of them, as with TCP after its socket is closed.
+func (c *conn) expired(t connfsm.Timer) {
+	if t == connfsm.Linger && !c.strict && c.ep.progress() != c.taken {
+		c.startTimer(t)
+		return
+	}
+	c.step(t.Event())
 }
 
 func (c *conn) stopTimer(t connfsm.Timer) {

@@ -171,6 +171,7 @@ func (p rawEndpoint) request(id rdma.ID) rdma.ConnParam { return p.r.h.Param(id)
 func (p rawEndpoint) reply(id rdma.ID) rdma.ConnParam   { return p.r.h.Param(id) }
 func (p rawEndpoint) attach(rdma.ID) error              { return nil }
 func (p rawEndpoint) cancelPushes()                     {}
+func (p rawEndpoint) progress() uint64                  { return 0 }
 func (p rawEndpoint) destroyQP() error                  { return p.r.h.Destroy() }
 func (p rawEndpoint) destroyConn() error                { return nil }
 

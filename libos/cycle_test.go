@@ -107,8 +107,9 @@ func TestClosingASocketWhileItConnectsCancelsItsToken(t *testing.T) {
 
 func TestClosingASocketWhileItsQueuePairIsMadeCancelsItsToken(t *testing.T) {
 	p := newPair(t, testConfig(), sim.Config{})
-	_, at := p.b.listen(t, p.b.addr, 1)
-	for range 200 { // the close falls into every phase, this one included
+	const cycles = 200 // the close falls into every phase, this one included
+	_, at := p.b.listen(t, p.b.addr, cycles)
+	for range cycles {
 		s := p.a.socket(t, unix.AF_INET)
 		qt, err := s.Connect(at)
 		require.NoError(t, err)

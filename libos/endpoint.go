@@ -194,6 +194,13 @@ func (d *dataEndpoint) cancelPushes() {
 	}
 }
 
+func (d *dataEndpoint) progress() uint64 {
+	if d.dp == nil {
+		return 0
+	}
+	return d.dp.Progress()
+}
+
 func (d *dataEndpoint) flush(err syscall.Errno) {
 	if serr := d.qp.SetError(); serr != nil {
 		d.e.log.Debug("move the queue pair to the error state", "err", serr)

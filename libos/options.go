@@ -50,16 +50,18 @@ func (e *Engine) defaultOptions() options {
 	}}
 }
 
-// lingerTime is how long a close waits, and whether it is an abort: SO_LINGER on with 0.
-func (o *options) lingerTime(def time.Duration) (d time.Duration, abort bool) {
+// lingerTime is how long a close waits, and whether that bounds the whole close (SO_LINGER)
+// or only a time without progress (the default). 0 is an abort.
+func (o *options) lingerTime(def time.Duration) (d time.Duration, strict bool) {
 	if !o.lingerOn {
-		return def, def == 0
+		return def, false
 	}
-	return o.linger, o.linger == 0
+	return o.linger, true
 }
 
 // SetLinger sets SO_LINGER: how long Close waits for the peer; 0 cuts the connection at
-// once. A negative time turns it off, which means the default (Config.Linger).
+// once. A negative time turns it off, which means the default: Config.Linger without the
+// peer taking anything.
 func (s *Socket) SetLinger(d time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

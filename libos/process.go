@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -95,6 +97,34 @@ func (p *Process) openSockets() []*Socket {
 		out = append(out, s)
 	}
 	return out
+}
+
+// Progress is a number that changes as peers take messages of the open and closing
+// sockets of this process; 0 if the event loops do not answer before ctx ends.
+func (p *Process) Progress(ctx context.Context) uint64 {
+	p.mu.RLock()
+	engines := slices.Collect(maps.Values(p.engines))
+	p.mu.RUnlock()
+	var sum uint64
+	for _, e := range engines {
+		answer := make(chan uint64, 1)
+		if !e.loop.post(func() {
+			var n uint64
+			for c := range e.conns {
+				n += c.ep.progress()
+			}
+			answer <- n
+		}) {
+			continue
+		}
+		select {
+		case n := <-answer:
+			sum += n
+		case <-ctx.Done():
+			return 0
+		}
+	}
+	return sum
 }
 
 // CloseAll closes every open socket as Close does, all at the same time, and cuts what is

@@ -443,7 +443,7 @@ func (s *Socket) startClose() error {
 	}
 	s.state = sockClosing
 	s.setQDState(datapath.QDClosing)
-	linger, abort := s.opts.lingerTime(s.e.cfg.Linger)
+	linger, strict := s.opts.lingerTime(s.e.cfg.Linger)
 	s.e.loop.post(func() {
 		switch {
 		case s.lis != nil:
@@ -452,10 +452,10 @@ func (s *Socket) startClose() error {
 		case s.conn == nil: // nothing was ever begun
 			s.closed()
 			s.released()
-		case abort:
+		case linger == 0:
 			s.conn.step(connfsm.Event{Kind: connfsm.Abort})
 		default:
-			s.conn.linger = linger
+			s.conn.linger, s.conn.strict = linger, strict
 			s.conn.step(connfsm.Event{Kind: connfsm.Close})
 		}
 	})

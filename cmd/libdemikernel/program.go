@@ -122,25 +122,41 @@ func (p *programState) noteLinger(s *libos.Socket) {
 	p.mu.Unlock()
 }
 
-// deliver closes every open socket at the end of the program, for the linger time at most,
-// and does not return later than a little after it whatever is stuck.
+// progress is what peers have taken so far, 0 if nobody answers.
+func progress(process *libos.Process) uint64 {
+	ctx, cancel := context.WithTimeout(context.Background(), deliverGrace)
+	defer cancel()
+	return process.Progress(ctx)
+}
+
+// deliver closes every open socket at the end of the program, as long as peers go on taking
+// what was pushed, and gives up a little after the linger time without any progress, whatever
+// is stuck.
 func (p *programState) deliver() {
 	process, err := p.current()
 	if err != nil {
 		return
 	}
 	p.mu.RLock()
-	limit := p.linger + deliverGrace
+	patience := p.linger + deliverGrace
 	p.mu.RUnlock()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		process.CloseAll(ctx)
 	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
+	for last := uint64(0); ; {
+		select {
+		case <-done:
+			return
+		case <-time.After(patience):
+		}
+		if now := progress(process); now != last {
+			last = now
+		} else {
+			return
+		}
 	}
 }

@@ -39,7 +39,7 @@ extern "C" {
  * ignored, the callback is stored. Configuration comes from environment variables
  * (DEMI_WAIT, DEMI_LOG, DEMI_CONNECT_TIMEOUT_MS, ...), all optional. The first call also
  * installs a handler with atexit(3) that delivers what has been pushed before the program
- * ends, for the linger time at most.
+ * ends, as demi_close does for every open descriptor.
  *
  * Returns 0. EEXIST: the thread has called it before. EINVAL: an environment variable has a
  * bad value (one line on standard error says which). EAGAIN: too many threads.
@@ -103,8 +103,9 @@ extern int demi_connect(_Out_ demi_qtoken_t *qt_out, _In_ int sockqd,
 
 /*
  * Closes a descriptor. Blocks until the peer has acknowledged all that was pushed, or the
- * linger time (SO_LINGER, 2 s unless set) is over. Tokens under way stay valid: pops, accepts
- * and connects end with ECANCELED, and so do pushes that the linger time cut off.
+ * linger time is over: SO_LINGER if it is set, else 2 s in which the peer took nothing. Tokens
+ * under way stay valid: pops, accepts and connects end with ECANCELED, and so do pushes that
+ * the linger time cut off.
  *
  * Returns 0, also when the linger time cut pushes off.
  */
