@@ -78,7 +78,7 @@ func exercise(tb testing.TB, data []byte) {
 			require.NoError(tb, err)
 			op.done = true
 			op.result = ctable.Result{Token: tok, Op: code, QD: op.qd, Ret: ret}
-			if arg != 0 {
+			if arg != 0 && code != ctable.OpFailed { // a failed operation has no value
 				op.result.Value[8] = 1
 				op.result.Value[20] = byte(arg)
 			}

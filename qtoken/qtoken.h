@@ -186,14 +186,15 @@ static inline struct qt_slot *qt_list_pop_front(struct qt_list *l) {
 struct qt_table {
     struct qt_slot **chunks; /* fixed array; an entry is written once (atomic) */
     struct qt_slot *free;    /* LIFO through next: the warmest first */
-    struct qt_list done;     /* completed, not watched, oldest first */
+    struct qt_list done;     /* completed, not watched, oldest first, but for the newest: */
+    struct qt_slot *newest;  /* linked when the next one comes, if it is still there then */
     uint32_t engine;
-    uint32_t max;        /* tokens alive at most */
-    uint32_t made;       /* slots handed out at least once: indices below are in use or free */
-    uint64_t gen_max;    /* QT_GEN_MAX; smaller only in tests of retirement */
-    uint64_t alive;      /* pending or done */
-    uint64_t done_alive; /* done, watched ones included */
-    uint64_t retired;    /* slots whose generations are spent */
+    uint32_t max;          /* tokens alive at most */
+    uint32_t made;         /* slots handed out at least once: indices below are in use or free */
+    uint64_t word_max;     /* greatest word of a free slot; smaller only in tests of retirement */
+    uint64_t alive;        /* pending or done */
+    uint64_t done_watched; /* done and watched: on no list */
+    uint64_t retired;      /* slots whose generations are spent */
     void *(*alloc)(size_t alignment, size_t size); /* aligned_alloc; tests make it fail */
 };
 
@@ -207,7 +208,7 @@ static inline int qt_table_init(struct qt_table *t, uint32_t engine, uint32_t ma
     memset(t, 0, sizeof(*t));
     t->engine = engine;
     t->max = max ? max : QT_DEFAULT_MAX;
-    t->gen_max = QT_GEN_MAX;
+    t->word_max = QT_GEN_MAX << QT_STATE_BITS;
     t->alloc = aligned_alloc;
     size_t n = (t->max + QT_CHUNK_SLOTS - 1) >> QT_CHUNK_SHIFT;
     t->chunks = (struct qt_slot **)calloc(n, sizeof(*t->chunks));
@@ -274,7 +275,6 @@ static inline int qt_alloc(struct qt_table *t, int32_t qd, enum demi_opcode op,
     s->qd = qd;
     s->opcode = (uint8_t)op;
     s->outcome = DEMI_OPC_INVALID;
-    s->watched = false;
     s->u32 = 0;
     s->u64 = 0;
     memset(&s->value, 0, sizeof(s->value));
@@ -283,6 +283,42 @@ static inline int qt_alloc(struct qt_table *t, int32_t qd, enum demi_opcode op,
     t->alive++;
     *out = s;
     return 0;
+}
+
+/*
+ * Takes a slot for an operation that has been carried out already and did well: as qt_alloc
+ * and qt_complete, for less. NULL: no slot at hand, qt_alloc may find one.
+ */
+static inline struct qt_slot *qt_alloc_done(struct qt_table *t, int32_t qd, enum demi_opcode op) {
+    struct qt_slot *s = t->free;
+    if (__builtin_expect(s == NULL, 0))
+        return NULL;
+    t->free = s->next;
+    s->ret = 0;
+    s->qd = qd;
+    s->opcode = (uint8_t)op;
+    s->outcome = (uint8_t)op;
+    t->alive++;
+    if (__builtin_expect(t->newest != NULL, 0))
+        qt_list_push_back(&t->done, t->newest);
+    t->newest = s;
+    uint64_t w = __atomic_load_n(&s->word, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->word, w + QT_DONE, __ATOMIC_RELEASE); /* QT_FREE is 0 */
+    return s;
+}
+
+/*
+ * The slot of a token of this table's engine if that token has the wanted state; NULL for
+ * anything else. The caller knows the engine: it has found the table by it.
+ */
+static inline struct qt_slot *qt_find(const struct qt_table *t, demi_qtoken_t qt,
+                                      enum qt_state state) {
+    uint32_t i = qt_token_index(qt);
+    if (__builtin_expect(i >= t->made, 0))
+        return NULL;
+    struct qt_slot *s = &t->chunks[i >> QT_CHUNK_SHIFT][i & (QT_CHUNK_SLOTS - 1)];
+    uint64_t want = qt_token_gen(qt) << QT_STATE_BITS | (uint64_t)state;
+    return __atomic_load_n(&s->word, __ATOMIC_RELAXED) == want ? s : NULL;
 }
 
 /* The slot of a live token of this table, pending or done; NULL for anything else. */
@@ -315,19 +351,42 @@ static inline enum qt_state qt_peek(const struct qt_table *t, demi_qtoken_t qt) 
     return (enum qt_state)(w & QT_STATE_MASK);
 }
 
+/* Whether a result has a value; that of any other is zero, whatever the slot holds. */
+static inline bool qt_has_value(const struct qt_slot *s) {
+    return s->outcome == DEMI_OPC_POP || s->outcome == DEMI_OPC_ACCEPT;
+}
+
+/*
+ * Among the completed, unwatched slots. Most are redeemed before the next one completes:
+ * those are never linked.
+ */
+static inline void qt_done_add(struct qt_table *t, struct qt_slot *s) {
+    if (__builtin_expect(t->newest != NULL, 0))
+        qt_list_push_back(&t->done, t->newest);
+    t->newest = s;
+}
+
+static inline void qt_done_remove(struct qt_table *t, struct qt_slot *s) {
+    if (__builtin_expect(t->newest == s, 1))
+        t->newest = NULL;
+    else
+        qt_list_remove(&t->done, s);
+}
+
 static inline int qt_finish(struct qt_table *t, struct qt_slot *s, enum demi_opcode op,
                             int64_t ret) {
     s->ret = ret;
     s->outcome = (uint8_t)op;
-    if (!s->watched)
-        qt_list_push_back(&t->done, s);
-    t->done_alive++;
+    if (__builtin_expect(s->watched, 0))
+        t->done_watched++;
+    else
+        qt_done_add(t, s);
     qt_set_word(s, qt_gen(s), QT_DONE);
     return 0;
 }
 
 /*
- * Completes a pending slot, with a zeroed value: op is its own opcode and ret 0, or op is
+ * Completes a pending slot, with a zero value: op is its own opcode and ret 0, or op is
  * DEMI_OPC_FAILED and ret a positive errno. EINVAL: it is not pending; nothing changes.
  * The caller wakes sleepers, and the Go waiter if s->watched.
  */
@@ -335,11 +394,12 @@ static inline int qt_complete(struct qt_table *t, struct qt_slot *s, enum demi_o
                               int64_t ret) {
     if (qt_state(s) != QT_PENDING)
         return EINVAL;
-    memset(&s->value, 0, sizeof(s->value));
+    if (op == DEMI_OPC_POP || op == DEMI_OPC_ACCEPT)
+        memset(&s->value, 0, sizeof(s->value));
     return qt_finish(t, s, op, ret);
 }
 
-/* As qt_complete, with a scatter-gather array that the redeemer will own. */
+/* As qt_complete, with a scatter-gather array that the redeemer will own (of a pop). */
 static inline int qt_complete_sga(struct qt_table *t, struct qt_slot *s, enum demi_opcode op,
                                   int64_t ret, const demi_sgarray_t *sga) {
     if (qt_state(s) != QT_PENDING)
@@ -363,22 +423,46 @@ static inline int qt_complete_accept(struct qt_table *t, struct qt_slot *s, enum
  * qt_redeem. Watched slots are never among them.
  */
 static inline struct qt_slot *qt_next_done(const struct qt_table *t) {
-    return t->done.head;
+    return t->done.head ? t->done.head : t->newest;
 }
 
 /* Ends the life of the slot's token. */
 static inline void qt_release(struct qt_table *t, struct qt_slot *s) {
-    uint64_t gen = qt_gen(s);
+    /* Words compare as generations do. */
+    uint64_t next = (__atomic_load_n(&s->word, __ATOMIC_RELAXED) | QT_STATE_MASK) + 1;
     t->alive--;
     s->watched = false;
-    if (__builtin_expect(gen >= t->gen_max, 0)) {
+    if (__builtin_expect(next > t->word_max, 0)) {
         qt_set_word(s, 0, QT_FREE);
         t->retired++;
         return;
     }
-    qt_set_word(s, gen + 1, QT_FREE);
+    __atomic_store_n(&s->word, next, __ATOMIC_RELEASE);
     s->next = t->free;
     t->free = s;
+}
+
+/* A done slot is to be freed: off the completed ones. */
+static inline void qt_undo_done(struct qt_table *t, struct qt_slot *s) {
+    if (__builtin_expect(s->watched, 0))
+        t->done_watched--;
+    else
+        qt_done_remove(t, s);
+}
+
+/* Takes the result of a slot that is done, and whose token is qt, and frees the slot. */
+static inline void qt_take(struct qt_table *t, struct qt_slot *s, demi_qtoken_t qt,
+                           demi_qresult_t *out) {
+    out->qr_opcode = (enum demi_opcode)s->outcome;
+    out->qr_qd = s->qd;
+    out->qr_qt = qt;
+    out->qr_ret = s->ret;
+    if (qt_has_value(s))
+        memcpy(&out->qr_value, &s->value, sizeof(s->value));
+    else
+        memset(&out->qr_value, 0, sizeof(s->value));
+    qt_undo_done(t, s);
+    qt_release(t, s);
 }
 
 /* Takes a done slot's result and frees the slot. ETIMEDOUT: it is still pending. */
@@ -387,15 +471,7 @@ static inline int qt_redeem(struct qt_table *t, struct qt_slot *s, demi_qresult_
         return ETIMEDOUT;
     if (qt_state(s) != QT_DONE)
         return EINVAL;
-    out->qr_opcode = (enum demi_opcode)s->outcome;
-    out->qr_qd = s->qd;
-    out->qr_qt = qt_token(t, s);
-    out->qr_ret = s->ret;
-    memcpy(&out->qr_value, &s->value, sizeof(s->value));
-    if (!s->watched)
-        qt_list_remove(&t->done, s);
-    t->done_alive--;
-    qt_release(t, s);
+    qt_take(t, s, qt_token(t, s), out);
     return 0;
 }
 
@@ -407,11 +483,8 @@ static inline int qt_abandon(struct qt_table *t, struct qt_slot *s) {
     enum qt_state state = qt_state(s);
     if (state == QT_FREE)
         return EINVAL;
-    if (state == QT_DONE) {
-        if (!s->watched)
-            qt_list_remove(&t->done, s);
-        t->done_alive--;
-    }
+    if (state == QT_DONE)
+        qt_undo_done(t, s);
     qt_release(t, s);
     return 0;
 }
@@ -423,16 +496,20 @@ static inline int qt_abandon(struct qt_table *t, struct qt_slot *s) {
  */
 static inline bool qt_watch(struct qt_table *t, struct qt_slot *s) {
     bool done = qt_state(s) == QT_DONE;
-    if (done && !s->watched)
-        qt_list_remove(&t->done, s);
+    if (done && !s->watched) {
+        qt_done_remove(t, s);
+        t->done_watched++;
+    }
     s->watched = true;
     return done;
 }
 
 /* Ends the reservation; a done token becomes the newest of qt_next_done. */
 static inline void qt_unwatch(struct qt_table *t, struct qt_slot *s) {
-    if (s->watched && qt_state(s) == QT_DONE)
-        qt_list_push_back(&t->done, s);
+    if (s->watched && qt_state(s) == QT_DONE) {
+        t->done_watched--;
+        qt_done_add(t, s);
+    }
     s->watched = false;
 }
 
@@ -442,7 +519,7 @@ static inline uint64_t qt_alive(const struct qt_table *t) {
 }
 /* Tokens done and not redeemed, watched ones included. */
 static inline uint64_t qt_done(const struct qt_table *t) {
-    return t->done_alive;
+    return t->done.len + (t->newest ? 1 : 0) + t->done_watched;
 }
 
 #endif

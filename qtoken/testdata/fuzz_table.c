@@ -30,6 +30,10 @@ static void check_lists(const struct qt_table *t) {
         MUST(n < LIMIT);
     }
     MUST(t->done.tail == prev && t->done.len == n);
+    if (t->newest) {
+        MUST(qt_state(t->newest) == QT_DONE && !t->newest->watched);
+        n++;
+    }
     uint64_t done = 0;
     for (uint32_t i = 0; i < t->made; i++) {
         const struct qt_slot *s = &t->chunks[i >> QT_CHUNK_SHIFT][i & (QT_CHUNK_SLOTS - 1)];
@@ -51,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct qt_table t;
     if (qt_table_init(&t, 9, LIMIT))
         return 0;
-    t.gen_max = 4;
+    t.word_max = 4 << QT_STATE_BITS;
     demi_qtoken_t known[KNOWN] = {0};
     uint32_t n = 0;
     for (; size >= 2; data += 2, size -= 2) {

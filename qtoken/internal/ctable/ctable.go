@@ -192,7 +192,7 @@ func New(engine, maxTokens uint32) (*Table, error) {
 func (t *Table) Close() error { return errno(C.table_free(t.c)) }
 
 // SetMaxGeneration makes slots retire early.
-func (t *Table) SetMaxGeneration(n uint64) { t.c.gen_max = C.uint64_t(n) }
+func (t *Table) SetMaxGeneration(n uint64) { t.c.word_max = C.uint64_t(n) << C.QT_STATE_BITS }
 
 // FailGrowth makes the memory for chunks run out, or come back.
 func (t *Table) FailGrowth(fail bool) { C.fail_growth(t.c, C.bool(fail)) }
