@@ -29,20 +29,21 @@ func (b *bed) nextPort() string {
 	return strconv.Itoa(b.port)
 }
 
-// process is a running program and what it has printed, on either stream.
+// process is a running program and what it has printed. The streams are kept apart: a line
+// on standard error may come in the middle of one of buffered standard output.
 type process struct {
-	name string
-	cmd  *exec.Cmd
-	out  output
-	done chan struct{} // closed when it has ended
+	name        string
+	cmd         *exec.Cmd
+	out, errOut output
+	done        chan struct{} // closed when it has ended
 }
 
 // start runs a program until it ends or ctx does.
 func start(ctx context.Context, name string, args ...string) (*process, error) {
 	p := &process{name: name + " " + strings.Join(args, " "), done: make(chan struct{})}
-	p.out.news = make(chan struct{})
+	p.out.news, p.errOut.news = make(chan struct{}), make(chan struct{})
 	p.cmd = exec.CommandContext(ctx, name, args...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errOut
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -83,13 +84,15 @@ func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 func (p *process) await(ctx context.Context, want string, n int) error {
 	for {
 		seen, news := p.out.count(want)
-		if seen >= n {
+		seenErr, newsErr := p.errOut.count(want)
+		if seen+seenErr >= n {
 			return nil
 		}
 		select {
 		case <-news:
+		case <-newsErr:
 		case <-p.done:
-			if seen, _ := p.out.count(want); seen < n {
+			if seen := p.count(want); seen < n {
 				return fail(fmt.Errorf("it ended and has printed %q %d times, not %d", want, seen, n), p)
 			}
 		case <-ctx.Done():
@@ -98,19 +101,28 @@ func (p *process) await(ctx context.Context, want string, n int) error {
 	}
 }
 
-// has says whether want has been printed.
-func (p *process) has(want string) bool {
-	n, _ := p.out.count(want)
-	return n > 0
+// count says how often want has been printed.
+func (p *process) count(want string) int {
+	out, _ := p.out.count(want)
+	errOut, _ := p.errOut.count(want)
+	return out + errOut
 }
+
+// has says whether want has been printed.
+func (p *process) has(want string) bool { return p.count(want) > 0 }
 
 // report is the command with the end of what it printed.
 func (p *process) report() string {
-	lines := strings.Split(strings.TrimSpace(p.out.String()), "\n")
+	return p.name + ":" + tail(p.out.String()) + tail(p.errOut.String())
+}
+
+// tail is the end of what was printed, indented.
+func tail(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
 	if len(lines) > 12 {
 		lines = lines[len(lines)-12:]
 	}
-	return p.name + ":\n  " + strings.Join(lines, "\n  ")
+	return "\n  " + strings.Join(lines, "\n  ")
 }
 
 // output collects what a program prints.

@@ -103,7 +103,7 @@ func checkStock(client *process, s scenario) error {
 	if client.has("mismatch") {
 		return fail(errMismatch, client)
 	}
-	if n, _ := client.out.count("ping data: rdma-ping-"); n != s.pings {
+	if n := client.count("ping data: rdma-ping-"); n != s.pings {
 		return fail(fmt.Errorf("%d of %d pings came back", n, s.pings), client)
 	}
 	return nil
@@ -220,7 +220,7 @@ func killedAmongMany(ctx context.Context, b *bed, s scenario) error {
 		if err != nil {
 			return err
 		}
-		seen, _ := server.out.count("server ping data:")
+		seen := server.count("server ping data:")
 		if err := server.await(ctx, "server ping data:", seen+3); err != nil {
 			return err
 		}
