@@ -1,11 +1,14 @@
 /* Blocks and their owners, and the caches in front of the pool: see arena.h. */
-#include "arena_internal.h"
+#include "arena_fast.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define HOT static inline __attribute__((always_inline))
 #define SLOW static __attribute__((noinline))
+
+/* What an empty memo leads to: a block that is in no state that a memo can want. */
+struct arena_block arena_no_block;
 
 /* A byte of arena memory, looked up: only valid while the incarnation is. */
 struct hit {
@@ -39,9 +42,9 @@ HOT bool resolve(uintptr_t a, struct hit *h) {
 
 /* ---- Caches ------------------------------------------------------------------------- */
 
-/* Only the engine writes the count; the census may read it at any time. */
-HOT void set_count(struct arena_cache_class *cc, uint32_t n) {
-    __atomic_store_n(&cc->n, n, __ATOMIC_RELAXED);
+static void forget(struct arena_cache *cache) {
+    for (uint32_t i = 0; i < ARENA_MEMO; i++)
+        cache->memo[i] = (struct arena_memo){.block = &arena_no_block, .want = UINT64_MAX};
 }
 
 void arena_cache_init(struct arena_cache *cache) {
@@ -50,6 +53,7 @@ void arena_cache_init(struct arena_cache *cache) {
         uint32_t fit = ARENA_MAX_CLASS / arena_class_size(i);
         cache->classes[i].cap = fit > ARENA_CACHE_BLOCKS ? ARENA_CACHE_BLOCKS : fit < 2 ? 2 : fit;
     }
+    forget(cache);
     arena_pool_add_cache(cache);
 }
 
@@ -57,12 +61,13 @@ void arena_cache_flush(struct arena_cache *cache) {
     for (uint32_t i = 0; i < ARENA_CLASSES; i++) {
         struct arena_cache_class *cc = &cache->classes[i];
         arena_pool_put(cc->blocks, cc->n);
-        set_count(cc, 0);
+        arena_set_count(cc, 0);
     }
 }
 
 void arena_cache_destroy(struct arena_cache *cache) {
     arena_cache_flush(cache);
+    forget(cache);
     arena_pool_remove_cache(cache);
 }
 
@@ -80,7 +85,7 @@ SLOW struct arena_block *take_slowly(struct arena_cache *cache, size_t size) {
     uint32_t n = arena_pool_take(class, cc->blocks, (cc->cap + 1) / 2);
     if (!n)
         return NULL;
-    set_count(cc, n - 1);
+    arena_set_count(cc, n - 1);
     return cc->blocks[n - 1];
 }
 
@@ -99,7 +104,7 @@ SLOW void release_slowly(struct arena_cache *cache, struct arena_block *b) {
     arena_pool_put(cc->blocks, n);
     memmove(cc->blocks, cc->blocks + n, (cc->n - n) * sizeof(cc->blocks[0]));
     cc->blocks[cc->n - n] = b;
-    set_count(cc, cc->n - n + 1);
+    arena_set_count(cc, cc->n - n + 1);
 }
 
 /* ---- Taking and releasing --------------------------------------------------------------- */
@@ -112,7 +117,7 @@ HOT struct arena_block *take(struct arena_cache *cache, size_t size, uint64_t *s
         uint32_t n = cc->n;
         if (__builtin_expect(n != 0, 1)) {
             b = cc->blocks[n - 1];
-            set_count(cc, n - 1);
+            arena_set_count(cc, n - 1);
         }
     }
     if (__builtin_expect(!b, 0)) {
@@ -134,7 +139,7 @@ HOT void release(struct arena_cache *cache, struct arena_block *b) {
         uint32_t n = cc->n;
         if (__builtin_expect(n != cc->cap, 1)) {
             cc->blocks[n] = b;
-            set_count(cc, n + 1);
+            arena_set_count(cc, n + 1);
             return;
         }
     }
@@ -192,6 +197,8 @@ int arena_sgaalloc(struct arena_cache *cache, size_t size, demi_sgarray_t *sga) 
     }
     __atomic_store_n(&b->state, s | ARENA_APP, __ATOMIC_RELEASE);
     fill(sga, b->addr, s, 0, (uint32_t)size);
+    if (cache)
+        arena_remember(cache, (uintptr_t)sga->sga_buf, b, s | ARENA_APP);
     return 0;
 }
 
@@ -230,6 +237,19 @@ int arena_check(const demi_sgarray_t *sga) {
         return EINVAL;
     uint64_t s = __atomic_load_n(&h.block->state, __ATOMIC_ACQUIRE);
     return (s & mask) == want ? 0 : EINVAL;
+}
+
+int arena_check_cached(struct arena_cache *cache, const demi_sgarray_t *sga) {
+    struct hit h;
+    uint64_t want, mask;
+    if (!named(sga, &h, &want, &mask) || !inside(sga, &h))
+        return EINVAL;
+    uint64_t s = __atomic_load_n(&h.block->state, __ATOMIC_ACQUIRE);
+    if ((s & mask) != want)
+        return EINVAL;
+    if (sga->sga_buf)
+        arena_remember(cache, (uintptr_t)sga->sga_buf, h.block, want);
+    return 0;
 }
 
 int arena_hold(const demi_sgarray_t *sga, struct arena_block **out) {

@@ -67,7 +67,12 @@ int arena_shutdown(void);
 
 /* ---- Caches ------------------------------------------------------------------------- */
 
-/* Free blocks in front of the process-wide pool. The fields are private. */
+/*
+ * Free blocks in front of the process-wide pool, and what arrays given out not long ago
+ * lead to: judging one that is remembered takes no look-up by address. The fields are
+ * private.
+ */
+#define ARENA_MEMO 64
 struct arena_cache {
     struct arena_cache_class {
         uint32_t n; /* written by its engine, read by the census: atomic */
@@ -75,6 +80,11 @@ struct arena_cache {
         struct arena_block *blocks[ARENA_CACHE_BLOCKS]; /* the warmest last */
     } classes[ARENA_CLASSES];
     struct arena_cache *next, *prev;
+    struct arena_memo {
+        uintptr_t buf; /* sga_buf */
+        struct arena_block *block;
+        uint64_t want; /* its state but for the references while the application holds it so */
+    } memo[ARENA_MEMO];
 };
 
 void arena_cache_init(struct arena_cache *cache);
@@ -109,6 +119,9 @@ void arena_unref(struct arena_cache *cache, struct arena_block *b);
  * address. The application may not hold the block yet, and offset + len lies inside it.
  */
 void arena_give(struct arena_block *b, uint32_t offset, uint32_t len, demi_sgarray_t *sga);
+
+/* As arena_check, by an engine: what is found is remembered in its cache. */
+int arena_check_cached(struct arena_cache *cache, const demi_sgarray_t *sga);
 
 /*
  * Looks at an array that the application hands over. 0: it is one segment inside an

@@ -199,9 +199,11 @@ static void slab_retire(struct arena_slab *s) {
 
 /* Makes b block number i of a slab. Stale look-ups may be reading its state. */
 static void block_stamp(struct arena_block *b, const struct arena_span *sp, uint32_t i) {
-    b->addr = (uintptr_t)sp->base + (uintptr_t)i * sp->block_size;
+    /* Atomic because arena_fast.h may look at a block before it knows that it is another one. */
+    __atomic_store_n(&b->addr, (uintptr_t)sp->base + (uintptr_t)i * sp->block_size,
+                     __ATOMIC_RELAXED);
     b->block_size = sp->block_size;
-    b->class = sp->class;
+    __atomic_store_n(&b->class, sp->class, __ATOMIC_RELAXED);
     /* The tag goes on from where a former slab's block left off: any will do. */
     uint64_t tag = __atomic_load_n(&b->state, __ATOMIC_RELAXED) & ARENA_TAG;
     __atomic_store_n(&b->state, (uint64_t)sp->inc << ARENA_INC_SHIFT | tag, __ATOMIC_RELEASE);

@@ -1,4 +1,5 @@
 /* Connections: from creation to establishment, and the end of their memory. */
+#include "arena_internal.h"
 #include "internal.h"
 
 #include <stdlib.h>
@@ -9,12 +10,6 @@ static uint32_t pow2(uint32_t n) {
     while (p < n)
         p <<= 1;
     return p;
-}
-
-struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, uint32_t gen) {
-    if (index >= e->nconns || e->conns[index].gen != gen)
-        return NULL;
-    return e->conns[index].conn;
 }
 
 /* Gives c a place in its engine's table. EAGAIN: too many connections; ENOMEM. */
@@ -210,6 +205,22 @@ int dp_conn_set_peer(struct dp_conn *c, const struct sockaddr *addr, socklen_t l
     return 0;
 }
 
+/* Fills in what fast.c has ready. */
+static void init_fast(struct dp_conn *c) {
+    uint32_t in_line = c->max_inline > FRAME_HEADER_SIZE ? c->max_inline - FRAME_HEADER_SIZE : 0;
+
+    c->fast.send_sge[0] =
+        (struct ibv_sge){.addr = (uintptr_t)c->fast.header, .length = FRAME_HEADER_SIZE};
+    c->fast.send =
+        (struct ibv_send_wr){.sg_list = c->fast.send_sge, .num_sge = 2, .opcode = IBV_WR_SEND};
+    c->fast.recv_sge = (struct ibv_sge){.length = c->local.recv_size};
+    c->fast.recv = (struct ibv_recv_wr){.sg_list = &c->fast.recv_sge, .num_sge = 1};
+    if (c->local.recv_size <= ARENA_MAX_CLASS) {
+        c->fast.recv_class = arena_class(c->local.recv_size);
+        c->fast.most = in_line < c->max_payload ? in_line : c->max_payload;
+    }
+}
+
 /* Ties c to qd, or says why not. */
 static int tie(struct dp_conn *c, int32_t qd) {
     struct dp_qd *q = dp_qd_of(c->engine, qd);
@@ -244,6 +255,7 @@ int dp_conn_establish(struct dp_conn *c, int32_t qd, const struct dp_conn_limits
     if (c->device->attr.max_msg_sz && peer->recv_size > c->device->attr.max_msg_sz)
         c->max_payload = (uint32_t)c->device->attr.max_msg_sz - FRAME_HEADER_SIZE;
     c->established = true;
+    init_fast(c);
     /* What came early, in order of arrival; messages go to the ring's other end. */
     uint32_t n = c->in_tail - c->in_head;
     while (n-- && c->in_head != c->in_tail) {
@@ -302,6 +314,13 @@ int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
         return EINVAL;
     dp_lock(c->engine);
     *out = c->stats;
+    out->pushes += c->fast.pushes;
+    out->frames_out += c->fast.pushes;
+    out->post_sends += c->fast.pushes;
+    out->inline_sends += c->fast.pushes;
+    out->pops += c->fast.pops;
+    out->frames_in += c->fast.pops;
+    out->post_recvs += c->fast.pops;
     dp_unlock(c->engine);
     return 0;
 }

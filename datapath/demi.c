@@ -1,5 +1,6 @@
 /*
- * The data plane's demi_* functions, as C programs call them: they never enter Go. Before
+ * The data plane's demi_* functions, as C programs call them, but for those that are in
+ * fast.c: they never enter Go. Before
  * the first demi_init and in a forked child every call answers ENOSYS (demi_sgaalloc: a
  * null array).
  */
@@ -15,36 +16,11 @@
 #include <errno.h>
 #include <string.h>
 
-int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga) {
-    if (!dp_process_ready())
-        return ENOSYS;
-    return dp_push(qd, sga, qt_out);
-}
-
 int demi_pushto(demi_qtoken_t *qt_out, int sockqd, const demi_sgarray_t *sga,
                 const struct sockaddr *dest_addr, socklen_t size) {
     if (!dp_process_ready())
         return ENOSYS;
     return dp_pushto(sockqd, sga, dest_addr, size, qt_out);
-}
-
-int demi_pop(demi_qtoken_t *qt_out, int qd) {
-    if (!dp_process_ready())
-        return ENOSYS;
-    return dp_pop(qd, qt_out);
-}
-
-int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *timeout) {
-    if (!dp_process_ready())
-        return ENOSYS;
-    return dp_wait(qt, qr_out, timeout);
-}
-
-int demi_wait_any(demi_qresult_t *qr_out, int *ready_offset, const demi_qtoken_t qts[], int num_qts,
-                  const struct timespec *timeout) {
-    if (!dp_process_ready())
-        return ENOSYS;
-    return dp_wait_any(qts, num_qts, qr_out, ready_offset, timeout);
 }
 
 int demi_wait_next_n(demi_qresult_t *qr_out, int num_qrs, int *num_qrs_out,
@@ -61,10 +37,4 @@ demi_sgarray_t demi_sgaalloc(size_t size) {
         return none;
     }
     return dp_sgaalloc(dp_process_engine(), size);
-}
-
-int demi_sgafree(demi_sgarray_t *sga) {
-    if (!dp_process_ready())
-        return ENOSYS;
-    return dp_sgafree(dp_process_engine(), sga);
 }

@@ -106,6 +106,7 @@ struct dp_tx {
     struct qt_slot *push;      /* a push that completes with it, or NULL */
     struct arena_block *block; /* its memory, or NULL */
     bool signaled;
+    bool bare; /* of fast.c: nothing to do when it completes; not counted in tx_laden */
 };
 
 enum dp_conn_phase {
@@ -151,6 +152,7 @@ struct dp_conn {
     uint32_t tx_signal;             /* so many at most */
     uint32_t tx_signaled;           /* signalled ones outstanding */
     uint32_t tx_reserve;            /* entries kept for control frames */
+    uint32_t tx_laden;              /* entries outstanding that are not bare */
     uint32_t max_inline;
     uint32_t max_payload; /* of a DATA frame, by the peer's receive size */
     struct dp_tx *tx;
@@ -171,6 +173,21 @@ struct dp_conn {
     struct dp_inbound *inbound; /* ring: messages that nobody has popped; before
                                    dp_conn_establish, frames in order of arrival */
     uint32_t in_mask, in_head, in_tail;
+
+    /*
+     * For fast.c: work requests with all but the message filled in, and its own counts, which
+     * dp_conn_stats adds to the others.
+     */
+    struct {
+        uint32_t most;       /* longest payload that goes this way; 0: none, or not established */
+        uint32_t recv_class; /* of a receive's block */
+        uint64_t pushes, pops;
+        struct ibv_send_wr send;
+        struct ibv_sge send_sge[2];
+        struct ibv_recv_wr recv;
+        struct ibv_sge recv_sge;
+        uint8_t header[FRAME_HEADER_SIZE];
+    } fast;
 
     struct flow flow;
     struct dp_conn_limits local, peer;
@@ -277,6 +294,22 @@ struct dp_qd {
     uint8_t state;            /* enum dp_qd_state */
 };
 
+/* Chunks never move and are kept: a look-up needs no lock. */
+#define DP_QD_CHUNK_SHIFT 8
+#define DP_QD_CHUNK (1 << DP_QD_CHUNK_SHIFT)
+#define DP_QD_CHUNKS 256
+#define DP_QD_MAX (DP_QD_CHUNK * DP_QD_CHUNKS)
+extern struct dp_qd *dp_qd_chunks[DP_QD_CHUNKS]; /* atomic */
+
+/* The entry of a descriptor, in use or not, or NULL. Unlocked. */
+static inline struct dp_qd *dp_qd_entry(int32_t qd) {
+    uint32_t i = (uint32_t)qd - DP_QD_FIRST; /* wraps below */
+    if (i >= DP_QD_MAX)
+        return NULL;
+    struct dp_qd *chunk = __atomic_load_n(&dp_qd_chunks[i >> DP_QD_CHUNK_SHIFT], __ATOMIC_ACQUIRE);
+    return chunk ? &chunk[i & (DP_QD_CHUNK - 1)] : NULL;
+}
+
 /* The entry of a descriptor of e, which is locked, or NULL. */
 struct dp_qd *dp_qd_of(struct dp_engine *e, int32_t qd);
 
@@ -291,6 +324,8 @@ int dp_qd_lock_conn(int32_t qd, struct dp_conn **c);
 /* ---- token.c ----------------------------------------------------------------------------------
  */
 
+/* A slot has become done, and is watched perhaps: whoever waits shall know. Locked. */
+void dp_announce(struct dp_engine *e, struct qt_slot *s);
 /* Complete a pending slot that is on no list, ring sleepers and tell the watcher. Locked. */
 void dp_complete(struct dp_engine *e, struct qt_slot *s, enum demi_opcode op, int err);
 void dp_complete_sga(struct dp_engine *e, struct qt_slot *s, const demi_sgarray_t *sga);
@@ -319,12 +354,19 @@ static inline void dp_ring(struct dp_engine *e) {
 }
 /* The set of channels changed: the leader, if any, shall watch the new one. Locked. */
 void dp_leader_refresh(struct dp_engine *e);
+/* As dp_wait_any, whatever has to be done. */
+int dp_wait_any_slow(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out,
+                     int *ready_offset, const struct timespec *timeout);
 
 /* ---- poll.c -------------------------------------------------------------------------------------
  */
 
 /* Polls every CQ once and settles what changed; returns completions handled. Locked. */
 int dp_poll_locked(struct dp_engine *e);
+/* Acts on one completion; its connection is settled by dp_poll_settle. Locked. */
+void dp_poll_dispatch(struct dp_engine *e, const struct ibv_wc *wc);
+/* Settles what is dirty now; what becomes dirty meanwhile waits for the next time. Locked. */
+void dp_poll_settle(struct dp_engine *e);
 /* Takes every completion that is in a CQ now. Locked. */
 int dp_poll_drain(struct dp_engine *e, struct dp_cq *q);
 /* Arms every CQ. Locked. */
@@ -343,11 +385,17 @@ static inline void dp_conn_dirty(struct dp_conn *c) {
 }
 /* Does everything that a change calls for; see the top. Locked. */
 void dp_conn_settle(struct dp_conn *c);
-struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, uint32_t gen);
+static inline struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, uint32_t gen) {
+    if (index >= e->nconns || e->conns[index].gen != gen)
+        return NULL;
+    return e->conns[index].conn;
+}
 
 /* ---- send.c
  * ------------------------------------------------------------------------------------------ */
 
+/* As dp_push, whatever has to be done, on a connection whose engine is locked. */
+int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out);
 /* Sends what may be sent: pushes in order, then control frames. Locked. */
 void dp_send_pump(struct dp_conn *c);
 /* A completion of the send queue. Locked. */
@@ -360,6 +408,8 @@ void dp_send_fail_pending(struct dp_conn *c, int err);
 /* ---- recv.c
  * -------------------------------------------------------------------------------------------- */
 
+/* As dp_pop, whatever has to be done, on a connection whose engine is locked. */
+int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out);
 /* A completion of the receive queue: bytes counts only if status is success. Locked. */
 void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, uint32_t bytes);
 /* Posts receives in place of those used. Locked. Errno of the first failure. */

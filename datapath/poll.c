@@ -2,7 +2,7 @@
 #include "internal.h"
 
 /* One completion. Trusts only wr_id, status and, on success, byte_len. */
-static void dispatch(struct dp_engine *e, const struct ibv_wc *wc) {
+void dp_poll_dispatch(struct dp_engine *e, const struct ibv_wc *wc) {
     struct dp_conn *c = dp_conn_find(e, dp_wr_conn(wc->wr_id), dp_wr_gen(wc->wr_id));
     if (DP_UNLIKELY(!c))
         return; /* its connection has gone */
@@ -16,12 +16,11 @@ static void dispatch(struct dp_engine *e, const struct ibv_wc *wc) {
 static int poll_once(struct dp_engine *e, struct dp_cq *q) {
     int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
     for (int i = 0; i < n; i++)
-        dispatch(e, &e->wc[i]);
+        dp_poll_dispatch(e, &e->wc[i]);
     return n > 0 ? n : 0;
 }
 
-/* Settles what is dirty now; what becomes dirty meanwhile waits for the next time. */
-static void settle_dirty(struct dp_engine *e) {
+void dp_poll_settle(struct dp_engine *e) {
     struct dp_conn *last = TAILQ_LAST(&e->dirty, dp_conn_list);
     struct dp_conn *c;
 
@@ -41,7 +40,7 @@ int dp_poll_drain(struct dp_engine *e, struct dp_cq *q) {
     do {
         n = poll_once(e, q);
         total += n;
-        settle_dirty(e);
+        dp_poll_settle(e);
     } while (n > 0 && (uint32_t)total < q->depth);
     return total;
 }
@@ -60,7 +59,7 @@ int dp_poll_locked(struct dp_engine *e) {
         } while (n == DP_POLL_BATCH && --rounds);
     }
     if (!TAILQ_EMPTY(&e->dirty))
-        settle_dirty(e);
+        dp_poll_settle(e);
     return total;
 }
 

@@ -9,7 +9,7 @@ atomic_bool dp_process_is_ready;
 static atomic_bool forked;
 static struct dp_engine *_Atomic first_engine;
 /* initial-exec: one load instead of a call, and no allocation on a thread's first use */
-static _Thread_local struct dp_engine *own_engine __attribute__((tls_model("initial-exec")));
+_Thread_local struct dp_engine *dp_process_own;
 
 /* Runs in the child's only thread, so that plain stores would do. */
 static void in_child(void) {
@@ -32,13 +32,13 @@ bool dp_process_forked(void) {
 struct dp_engine *dp_process_engine(void) {
     if (!dp_process_ready())
         return NULL;
-    if (own_engine != NULL)
-        return own_engine;
+    if (dp_process_own != NULL)
+        return dp_process_own;
     return atomic_load_explicit(&first_engine, memory_order_acquire);
 }
 
 bool dp_process_bound(void) {
-    return own_engine != NULL;
+    return dp_process_own != NULL;
 }
 
 int dp_process_bind(struct dp_engine *e) {
@@ -46,9 +46,9 @@ int dp_process_bind(struct dp_engine *e) {
 
     if (dp_process_forked())
         return ENOSYS;
-    if (own_engine != NULL)
+    if (dp_process_own != NULL)
         return EEXIST;
-    own_engine = e;
+    dp_process_own = e;
     (void)atomic_compare_exchange_strong(&first_engine, &none, e);
     atomic_store_explicit(&dp_process_is_ready, true, memory_order_release);
     return 0;

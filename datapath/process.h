@@ -18,7 +18,11 @@
 struct dp_engine;
 
 /* True from the first dp_process_bind on, never in a forked child. Use dp_process_ready. */
-extern atomic_bool dp_process_is_ready;
+extern atomic_bool dp_process_is_ready __attribute__((visibility("hidden")));
+
+/* The calling thread's own engine, or NULL. For dp_process_engine. */
+extern _Thread_local struct dp_engine *dp_process_own
+    __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 /* Whether demi_* calls have something to work on; ENOSYS otherwise. One load. */
 static inline bool dp_process_ready(void) {

@@ -3,27 +3,13 @@
 
 #include <stdlib.h>
 
-#define QD_CHUNK_SHIFT 8
-#define QD_CHUNK (1 << QD_CHUNK_SHIFT)
-#define QD_CHUNKS 256
-#define QD_MAX (QD_CHUNK * QD_CHUNKS)
-
-/* Chunks never move and are kept: a look-up needs no lock. */
-static struct dp_qd *chunks[QD_CHUNKS]; /* atomic */
-static uint64_t used[QD_MAX / 64];      /* a bit for each descriptor, under table_lock */
+struct dp_qd *dp_qd_chunks[DP_QD_CHUNKS];
+static uint64_t used[DP_QD_MAX / 64]; /* a bit for each descriptor, under table_lock */
 static struct dp_mutex table_lock;
-
-static struct dp_qd *entry(int32_t qd) {
-    int64_t i = (int64_t)qd - DP_QD_FIRST;
-    if (i < 0 || i >= QD_MAX)
-        return NULL;
-    struct dp_qd *chunk = __atomic_load_n(&chunks[i >> QD_CHUNK_SHIFT], __ATOMIC_ACQUIRE);
-    return chunk ? &chunk[i & (QD_CHUNK - 1)] : NULL;
-}
 
 /* Locks the engine of a descriptor that is not free: its entry, or NULL. */
 static struct dp_qd *lock_entry(int32_t qd, struct dp_engine **out) {
-    struct dp_qd *q = entry(qd);
+    struct dp_qd *q = dp_qd_entry(qd);
     if (!q)
         return NULL;
     struct dp_engine *e = __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE);
@@ -40,7 +26,7 @@ static struct dp_qd *lock_entry(int32_t qd, struct dp_engine **out) {
 }
 
 struct dp_qd *dp_qd_of(struct dp_engine *e, int32_t qd) {
-    struct dp_qd *q = entry(qd);
+    struct dp_qd *q = dp_qd_entry(qd);
     return q && __atomic_load_n(&q->engine, __ATOMIC_RELAXED) == e ? q : NULL;
 }
 
@@ -76,20 +62,20 @@ int dp_qd_alloc(struct dp_engine *e, int32_t *qd_out) {
     if (!e || !qd_out)
         return EINVAL;
     dp_mutex_lock(&table_lock);
-    for (int w = 0; w < QD_MAX / 64; w++) {
+    for (int w = 0; w < DP_QD_MAX / 64; w++) {
         if (used[w] == UINT64_MAX)
             continue;
         int i = w * 64 + __builtin_ctzll(~used[w]);
-        struct dp_qd *chunk = chunks[i >> QD_CHUNK_SHIFT];
+        struct dp_qd *chunk = dp_qd_chunks[i >> DP_QD_CHUNK_SHIFT];
         if (!chunk) {
-            chunk = (struct dp_qd *)calloc(QD_CHUNK, sizeof(*chunk));
+            chunk = (struct dp_qd *)calloc(DP_QD_CHUNK, sizeof(*chunk));
             if (!chunk) {
                 rc = ENOMEM;
                 break;
             }
-            __atomic_store_n(&chunks[i >> QD_CHUNK_SHIFT], chunk, __ATOMIC_RELEASE);
+            __atomic_store_n(&dp_qd_chunks[i >> DP_QD_CHUNK_SHIFT], chunk, __ATOMIC_RELEASE);
         }
-        struct dp_qd *q = &chunk[i & (QD_CHUNK - 1)];
+        struct dp_qd *q = &chunk[i & (DP_QD_CHUNK - 1)];
         dp_lock(e);
         if (e->alive) {
             used[w] |= UINT64_C(1) << (i & 63);
@@ -158,6 +144,6 @@ enum dp_qd_state dp_qd_get_state(int32_t qd) {
 }
 
 struct dp_engine *dp_qd_engine(int32_t qd) {
-    struct dp_qd *q = entry(qd);
+    struct dp_qd *q = dp_qd_entry(qd);
     return q ? __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE) : NULL;
 }

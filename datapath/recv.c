@@ -269,24 +269,17 @@ int dp_conn_cancel_pops(struct dp_conn *c) {
     return 0;
 }
 
-int dp_pop(int32_t qd, demi_qtoken_t *qt_out) {
-    struct dp_conn *c;
+int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out) {
+    struct dp_engine *e = c->engine;
     struct qt_slot *s;
 
-    if (DP_UNLIKELY(!qt_out))
-        return EINVAL;
-    int rc = dp_qd_lock_conn(qd, &c);
+    int rc = qt_alloc(&e->tokens, qd, DEMI_OPC_POP, &s);
     if (DP_UNLIKELY(rc))
         return rc;
-    struct dp_engine *e = c->engine;
-    rc = qt_alloc(&e->tokens, qd, DEMI_OPC_POP, &s);
-    if (DP_LIKELY(rc == 0)) {
-        *qt_out = qt_token(&e->tokens, s);
-        if (c->pops.head || !answer(c, s))
-            qt_list_push_back(&c->pops, s);
-        else if (c->phase == DP_CONN_OPEN)
-            dp_conn_settle(c); /* a receive is free: credits move with pops, too */
-    }
-    dp_unlock(e);
-    return rc;
+    *qt_out = qt_token(&e->tokens, s);
+    if (c->pops.head || !answer(c, s))
+        qt_list_push_back(&c->pops, s);
+    else if (c->phase == DP_CONN_OPEN)
+        dp_conn_settle(c); /* a receive is free: credits move with pops, too */
+    return 0;
 }

@@ -62,6 +62,7 @@ static void add(struct dp_conn *c, struct batch *b, const struct frame *h, struc
         b->wr[b->n - 1].next = wr;
     b->push[b->n++] = push;
     c->tx[slot] = (struct dp_tx){.signaled = signal};
+    c->tx_laden++;
     c->tx_signaled += signal;
 }
 
@@ -106,6 +107,7 @@ static void post(struct dp_conn *c, struct batch *b) {
     /* What was refused has no entry; its pushes are still the first pending ones. */
     for (int i = ok; i < b->n; i++)
         c->tx_signaled -= c->tx[(first + (uint32_t)i) & c->send_mask].signaled;
+    c->tx_laden -= (uint32_t)(b->n - ok);
     c->tx_head = first + (uint32_t)ok;
     dp_conn_break(c, rc > 0 ? rc : EIO, true);
 }
@@ -153,6 +155,7 @@ static void retire(struct dp_conn *c, bool failed) {
     struct dp_tx *tx = &c->tx[c->tx_tail++ & c->send_mask];
 
     c->tx_signaled -= tx->signaled;
+    c->tx_laden -= !tx->bare;
     if (tx->block)
         arena_unref(&c->engine->cache, tx->block);
     if (tx->push && failed)
@@ -240,9 +243,7 @@ static int hold(struct dp_conn *c, const demi_sgarray_t *sga, struct arena_block
     return rc;
 }
 
-/* Locked; the descriptor has been judged. */
-static int push_locked(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga,
-                       demi_qtoken_t *qt_out) {
+int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
     struct dp_engine *e = c->engine;
     struct arena_block *block;
     struct qt_slot *s;
@@ -285,20 +286,6 @@ static int push_locked(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga,
     return 0;
 }
 
-int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
-    struct dp_conn *c;
-
-    if (DP_UNLIKELY(!sga || !qt_out))
-        return EINVAL;
-    int rc = dp_qd_lock_conn(qd, &c);
-    if (DP_UNLIKELY(rc))
-        return rc;
-    struct dp_engine *e = c->engine;
-    rc = push_locked(c, qd, sga, qt_out);
-    dp_unlock(e);
-    return rc;
-}
-
 /* Whether addr names the connection's peer. EINVAL: it is no address. */
 static int check_peer(const struct dp_conn *c, const struct sockaddr *addr, socklen_t len) {
     const struct sockaddr_storage *peer = &c->peer_addr;
@@ -334,7 +321,7 @@ int dp_pushto(int32_t qd, const demi_sgarray_t *sga, const struct sockaddr *addr
     struct dp_engine *e = c->engine;
     rc = check_peer(c, addr, len);
     if (rc == 0)
-        rc = push_locked(c, qd, sga, qt_out);
+        rc = dp_push_slow(c, qd, sga, qt_out);
     dp_unlock(e);
     return rc;
 }

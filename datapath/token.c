@@ -1,8 +1,7 @@
 /* Tokens: completion by either plane, and what the control plane does with its own. */
 #include "internal.h"
 
-/* After a slot became done: whoever waits shall know. */
-static void announce(struct dp_engine *e, struct qt_slot *s) {
+void dp_announce(struct dp_engine *e, struct qt_slot *s) {
     if (DP_UNLIKELY(s->watched))
         dp_notice_token(e, qt_token(&e->tokens, s));
     e->done_seq++;
@@ -11,12 +10,12 @@ static void announce(struct dp_engine *e, struct qt_slot *s) {
 
 void dp_complete(struct dp_engine *e, struct qt_slot *s, enum demi_opcode op, int err) {
     (void)qt_complete(&e->tokens, s, op, err);
-    announce(e, s);
+    dp_announce(e, s);
 }
 
 void dp_complete_sga(struct dp_engine *e, struct qt_slot *s, const demi_sgarray_t *sga) {
     (void)qt_complete_sga(&e->tokens, s, (enum demi_opcode)s->opcode, 0, sga);
-    announce(e, s);
+    dp_announce(e, s);
 }
 
 /* Locks the engine of a live token: its slot, or NULL. */
@@ -67,7 +66,7 @@ int dp_token_complete(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
     else
         rc = qt_complete(&e->tokens, s, op, ret);
     if (rc == 0)
-        announce(e, s);
+        dp_announce(e, s);
     dp_unlock(e);
     return rc;
 }

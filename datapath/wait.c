@@ -233,13 +233,8 @@ static int check_next(struct dp_engine *e, struct awaited *a) {
     return a->got == a->n ? 0 : -1;
 }
 
-int dp_wait(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec *timeout) {
-    int offset;
-    return dp_wait_any(&qt, 1, qr_out, &offset, timeout);
-}
-
-int dp_wait_any(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out, int *ready_offset,
-                const struct timespec *timeout) {
+int dp_wait_any_slow(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out,
+                     int *ready_offset, const struct timespec *timeout) {
     struct deadline d;
     int rc = deadline_init(&d, timeout);
 

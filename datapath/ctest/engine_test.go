@@ -12,7 +12,7 @@ func engineProgram(t *testing.T, name string) ctest.Program {
 	t.Helper()
 	sources := []string{"datapath/ctest/testdata/" + name}
 	for _, f := range []string{
-		"arena", "arena_chunk", "arena_mr", "arena_pool", "close", "conn", "demi", "device", "engine",
+		"arena", "arena_chunk", "arena_mr", "arena_pool", "close", "conn", "demi", "device", "engine", "fast",
 		"memory", "notice", "poll", "process", "qd", "recv", "send", "token", "wait",
 	} {
 		sources = append(sources, "datapath/"+f+".c")
@@ -60,4 +60,9 @@ func TestEngineRandomLives(t *testing.T) {
 func TestEngineThreads(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_thread_test.c"), ctest.Address, ctest.Thread)
+}
+
+func TestTheShortcutsAgreeWithTheRules(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, ctest.Program{Sources: []string{"datapath/ctest/testdata/flow_fast_test.c"}, Includes: []string{"datapath/wire"}}, ctest.Address)
 }

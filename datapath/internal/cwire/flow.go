@@ -80,6 +80,8 @@ type Flow struct {
 	CtrlDue     uint16
 	CtrlReserve uint16
 
+	_ [2]uint16
+
 	FinWant    Level
 	FinSent    Level
 	FinAcked   Level
