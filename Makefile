@@ -56,7 +56,7 @@ install: lib $(BUILD)/rping-demi ## install library, headers and rping-demi unde
 
 .PHONY: test
 test: lint test-unit build ## run all tests in their short form, Soft-RoCE included
-	$(GO) test -tags qemu -timeout 8m -run '^TestGuest' ./soft-roce
+	$(GO) test -tags qemu -timeout 8m -run '^TestGuest' ./soft-roce ./soft-roce/testbed
 	$(SOFT_ROCE) test --short --skip-packages-without ./...
 
 .PHONY: test-unit
