@@ -141,10 +141,9 @@ func TestTheEchoExampleSpeaksIPv6(t *testing.T) {
 
 func TestAProgramThatReturnsFromMainAfterItsLastPushLosesNothing(t *testing.T) {
 	addr := hostEnv(t, "SOFT_ROCE_ADDR")
-	t.Setenv("DEMI_LINGER_MS", "30000") // this is not about speed
 	for range 3 {
-		s := serve(t, "push-exit", addr, "7103", "200", "1000")
-		require.Empty(t, client(t, "push-exit", addr, "7103", "200", "1000"))
+		s := serve(t, "push-exit", addr, "7103", "500", "4000")
+		require.Empty(t, client(t, "push-exit", addr, "7103", "500", "4000"))
 		s.wait(t) // fails unless all came, intact
 	}
 }
