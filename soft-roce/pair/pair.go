@@ -77,7 +77,7 @@ func accept(addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(limit)); err != nil {
 		return nil, err
 	}
