@@ -74,7 +74,7 @@ func switchRoot(writable []string) error {
 	}
 	const safe = unix.MS_NOSUID | unix.MS_NODEV
 	for _, m := range []mount{
-		{"devpts", "dev/pts", "devpts", safe | unix.MS_NOEXEC, "ptmxmode=0666,mode=0620"},
+		{"devpts", "dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "ptmxmode=0666,mode=0620"},
 		{"tmpfs", "dev/shm", "tmpfs", safe, "mode=1777"},
 		{"tmpfs", "run", "tmpfs", safe, "mode=0755"},
 	} {
