@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"catmint/libos"
@@ -53,14 +54,20 @@ func runOptions(stop context.Context, o options, getenv func(string) string, fab
 	if err := checkDevices(fabric); err != nil {
 		return err
 	}
-	p := task{cfg: cfg, fabric: fabric, opts: o, addr: addr, out: stdout, errOut: stderr}
-	if o.server {
-		return p.withEngine(func(e *libos.Engine) error { return newServer(p, e).run(stop) })
+	if o.wait != "" {
+		cfg.WaitMode = waitModes[o.wait]
 	}
-	if p.local, err = resolveLocal(stop, o.bind); err != nil {
+	t := task{cfg: cfg, fabric: fabric, opts: o, addr: addr, out: stdout, errOut: stderr, outMu: new(sync.Mutex)}
+	if o.server {
+		return t.withEngine(func(e *libos.Engine) error { return newServer(t, e).run(stop) })
+	}
+	if t.local, err = resolveLocal(stop, o.bind); err != nil {
 		return err
 	}
-	return p.runClient(stop)
+	if !o.verbose && !o.debug {
+		t.terminal = terminalOf(stderr)
+	}
+	return t.runClient(stop)
 }
 
 // task is what a run works with.
@@ -70,11 +77,13 @@ type task struct {
 	opts        options
 	addr, local netip.AddrPort // local is invalid for any
 	out, errOut io.Writer
+	outMu       *sync.Mutex // of out, where several goroutines print
+	terminal    io.Writer   // for a running count, nil if there is none
 }
 
 // withEngine runs f with an engine of a libOS that ends afterwards.
-func (p *task) withEngine(f func(*libos.Engine) error) (err error) {
-	process, err := libos.New(p.cfg, p.fabric)
+func (t *task) withEngine(f func(*libos.Engine) error) (err error) {
+	process, err := libos.New(t.cfg, t.fabric)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,12 @@ import (
 const (
 	defaultPort = 7174
 	defaultSize = 64
-	maxSize     = 1 << 30 // the largest message of the API, in bytes
+
+	bandwidthSize = 4096 // bytes of a ping in mode bandwidth
+	sweepCount    = 100  // pings of each size
+
+	maxConnections = 1024
+	maxSize        = 1 << 30 // the largest message of the API, in bytes
 )
 
 // options is the command line, checked.
@@ -35,6 +40,24 @@ type options struct {
 	persistent bool
 	timeout    time.Duration // of one ping
 	protocol   protocol
+
+	mode        mode
+	sweep       []int         // sizes, in place of size
+	duration    time.Duration // of a run, 0 for no limit
+	connections int           // at the same time
+	wait        string        // spin, adaptive or block; empty for the environment's
+	json        bool
+	histogram   bool
+	selfQP      bool // accepted for rping's sake
+}
+
+// largest is the largest size that is asked for.
+func (o *options) largest() int {
+	n := o.size
+	for _, size := range o.sweep {
+		n = max(n, size)
+	}
+	return n
 }
 
 // errHelp says that help was asked for and printed.
@@ -81,6 +104,7 @@ the connect.
 func parseOptions(args []string, out io.Writer) (options, error) {
 	o := options{protocol: protocolAuto}
 	var port int
+	var sweep string
 	fs := pflag.NewFlagSet("rping-demi", pflag.ContinueOnError)
 	fs.SortFlags = false
 	fs.SetOutput(io.Discard)
@@ -97,6 +121,16 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	fs.BoolVarP(&o.persistent, "persistent", "P", false, "server: serve any number of clients, until interrupted")
 	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "client: give a ping up after this `duration`")
 	fs.Var(&o.protocol, "protocol", "`what` to speak: demi, rping (rdma-core's), or auto: the one that the peer speaks")
+	fs.StringVar((*string)(&o.mode), "mode", string(modeLatency),
+		"client: `what` to measure: latency, one ping after the other; rate or bandwidth, many in flight; "+
+			"connect, connections made and closed (rate and bandwidth need an rping-demi server, connect one with -P)")
+	fs.StringVar(&sweep, "size-sweep", "", "client: one run for each power of two in `FIRST:LAST` bytes, as in 64:64K")
+	fs.DurationVar(&o.duration, "duration", 0, "client: stop after this `time`, such as 10s")
+	fs.IntVar(&o.connections, "connections", 1, "client: ping over this `number` of connections at once")
+	fs.StringVar(&o.wait, "wait", "", "`how` to wait: spin, adaptive or block (default adaptive, or $DEMI_WAIT)")
+	fs.BoolVar(&o.json, "json", false, "print one line of JSON for each result, and nothing else")
+	fs.BoolVar(&o.histogram, "histogram", false, "client: draw how many pings took how long")
+	fs.BoolVarP(&o.selfQP, "self-qp", "q", false, "accepted for rping's sake: who makes a queue pair makes no difference to its peer")
 	help := fs.BoolP("help", "h", false, "print this help")
 
 	if err := fs.Parse(args); err != nil {
@@ -110,7 +144,22 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 		return o, usagef("%q is not an option; an address goes after -a", fs.Arg(0))
 	}
 	o.port = uint16(max(0, min(port, math.MaxUint16)))
-	return o, o.check(port)
+	if o.mode == modeBandwidth && !fs.Changed("size") {
+		o.size = bandwidthSize
+	}
+	if sweep != "" {
+		var err error
+		if o.sweep, err = parseSweep(sweep); err != nil {
+			return o, err
+		}
+		if o.count == 0 {
+			o.count = sweepCount
+		}
+	}
+	if err := o.check(port); err != nil {
+		return o, err
+	}
+	return o, o.checkModes()
 }
 
 func (o *options) check(port int) error {
@@ -129,8 +178,8 @@ func (o *options) check(port int) error {
 		return usagef("size %d is not in 1 to %d bytes", o.size, maxSize)
 	case o.count < 0:
 		return usagef("count %d is negative; 0 means until interrupted", o.count)
-	case o.client && o.protocol == protocolRping && !rpingSize(o.size):
-		return usagef("size %d is not in %d to %d bytes, which rping's protocol takes", o.size, rping.MinSize, rping.MaxSize)
+	case o.client && o.protocol == protocolRping && !rpingSize(o.largest()):
+		return usagef("size %d is not in %d to %d bytes, which rping's protocol takes", o.largest(), rping.MinSize, rping.MaxSize)
 	case o.timeout <= 0:
 		return usagef("timeout %v is not positive", o.timeout)
 	}

@@ -15,13 +15,14 @@ func TestOptionsReadRpingsFlagsWithRpingsMeaning(t *testing.T) {
 	assert.Equal(t, options{
 		client: true, address: "192.0.2.1", port: 9, count: 10, size: 100,
 		verbose: true, validate: true, debug: true, timeout: 10 * time.Second, protocol: protocolAuto,
+		mode: modeLatency, connections: 1,
 	}, o)
 
 	o, err = parseOptions([]string{"-sPa", "::"}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, options{
 		server: true, persistent: true, address: "::", port: 7174, size: 64, timeout: 10 * time.Second,
-		protocol: protocolAuto,
+		protocol: protocolAuto, mode: modeLatency, connections: 1,
 	}, o)
 }
 
@@ -34,6 +35,7 @@ func TestOptionsHaveLongNames(t *testing.T) {
 	assert.Equal(t, options{
 		client: true, address: "h", bind: "b", port: 1, count: 2, size: 3,
 		verbose: true, validate: true, debug: true, timeout: time.Second, protocol: protocolDemi,
+		mode: modeLatency, connections: 1,
 	}, o)
 }
 
@@ -60,6 +62,17 @@ func TestAWrongCommandLineSaysWhatIsWrong(t *testing.T) {
 		{"stray word", []string{"-s", "192.0.2.1"}, `"192.0.2.1"`},
 		{"unknown protocol", []string{"-s", "--protocol", "tcp"}, "auto, demi or rping"},
 		{"size that rping does not take", []string{"-c", "-a", "h", "-S", "22", "--protocol", "rping"}, "23 to 65535"},
+		{"unknown mode", []string{"-c", "-a", "h", "--mode", "fast"}, `"fast" is not latency`},
+		{"unknown wait", []string{"-c", "-a", "h", "--wait", "long"}, `"long" is not spin`},
+		{"negative duration", []string{"-c", "-a", "h", "--duration", "-1s"}, "duration -1s"},
+		{"no connections", []string{"-c", "-a", "h", "--connections", "0"}, "connections 0"},
+		{"server with a client's mode", []string{"-s", "--mode", "rate"}, "for a client"},
+		{"connections in mode connect", []string{"-c", "-a", "h", "--mode", "connect", "--connections", "2"}, "one connection after"},
+		{"many in flight with rping", []string{"-c", "-a", "h", "--mode", "rate", "--protocol", "rping"}, "rping's protocol one"},
+		{"sweep without end", []string{"-c", "-a", "h", "--size-sweep", "64"}, "FIRST:LAST"},
+		{"sweep upside down", []string{"-c", "-a", "h", "--size-sweep", "2K:1K"}, "FIRST:LAST"},
+		{"sweep from nothing", []string{"-c", "-a", "h", "--size-sweep", "0:1K"}, "FIRST:LAST"},
+		{"sweep beyond the limit", []string{"-c", "-a", "h", "--size-sweep", "1:2G"}, "FIRST:LAST"},
 		{"zero time-out", []string{"-c", "-a", "h", "--timeout", "0s"}, "timeout 0s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -69,6 +82,25 @@ func TestAWrongCommandLineSaysWhatIsWrong(t *testing.T) {
 			assert.Contains(t, err.Error(), tc.want)
 		})
 	}
+}
+
+func TestASweepHasThePowersBetweenItsEnds(t *testing.T) {
+	for in, want := range map[string][]int{
+		"64:512": {64, 128, 256, 512}, "1:1": {1}, "3:10": {3, 6, 10}, "1k:4K": {1024, 2048, 4096}, "1G:1G": {1 << 30},
+	} {
+		got, err := parseSweep(in)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, in)
+	}
+}
+
+func TestModeBandwidthHasLargerPings(t *testing.T) {
+	o, err := parseOptions([]string{"-c", "-a", "h", "--mode", "bandwidth"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, bandwidthSize, o.size)
+	o, err = parseOptions([]string{"-c", "-a", "h", "--mode", "bandwidth", "-S", "64"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 64, o.size)
 }
 
 func TestHelpShowsHowToStartBothSides(t *testing.T) {

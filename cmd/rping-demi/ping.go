@@ -17,6 +17,7 @@ type pinger struct {
 	opts    options
 	out     io.Writer
 	now     func() time.Time
+	meter   *meter
 	summary *summary
 }
 
@@ -31,16 +32,17 @@ func (p *pinger) run(stop context.Context) error {
 
 	for seq := 0; p.opts.count == 0 || seq < p.opts.count; seq++ {
 		if stop.Err() != nil {
-			return p.interrupted(seq)
+			return p.interrupted(stop, seq)
 		}
 		fillPayload(want, seq)
 		if err := p.one(stop, want); err != nil {
-			if stop.Err() != nil && errors.Is(err, context.Canceled) {
-				p.summary.sent-- // it was cut off, not lost
-				return p.interrupted(seq)
+			if errors.Is(err, errCutOff) {
+				p.summary.sent-- // not lost
+				return p.interrupted(stop, seq)
 			}
 			return fmt.Errorf("ping %d: %w", seq, err)
 		}
+		p.meter.show(p.summary)
 	}
 	return nil
 }
@@ -48,8 +50,13 @@ func (p *pinger) run(stop context.Context) error {
 // errInterrupted is a counted run that the user ended early.
 var errInterrupted = errors.New("interrupted")
 
-func (p *pinger) interrupted(seq int) error {
-	if p.opts.count == 0 {
+// errCutOff is a ping that was under way when the run was to end.
+var errCutOff = errors.New("cut off")
+
+// interrupted is the end of a run before its count: a failure, unless it is the time that
+// was asked for, or no count was.
+func (p *pinger) interrupted(stop context.Context, seq int) error {
+	if p.opts.count == 0 || errors.Is(context.Cause(stop), errDuration) {
 		return nil
 	}
 	return fmt.Errorf("%w after %d of %d pings", errInterrupted, seq, p.opts.count)
@@ -61,6 +68,9 @@ func (p *pinger) one(stop context.Context, want []byte) error {
 	p.summary.sent++
 	begin := p.now()
 	got, err := p.peer.Ping(ctx, want)
+	if err != nil && stop.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return errCutOff
+	}
 	if err != nil {
 		return p.lost(err)
 	}

@@ -31,5 +31,18 @@ func (p *protocol) Set(s string) error {
 	return errors.New("want auto, demi or rping")
 }
 
+// suitsRping says whether rping's protocol can do what is asked for.
+func (o *options) suitsRping() bool {
+	if o.mode == modeRate || o.mode == modeBandwidth {
+		return false
+	}
+	for _, n := range o.sweep {
+		if !rpingSize(n) {
+			return false
+		}
+	}
+	return rpingSize(o.size)
+}
+
 // rpingSize says whether stock rping takes pings of n bytes.
 func rpingSize(n int) bool { return n >= rping.MinSize && n <= rping.MaxSize }

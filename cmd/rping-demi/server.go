@@ -98,7 +98,7 @@ func (s *server) listen(lis *socket, wire func()) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", s.addr, err)
 	}
-	s.printf(s.out, "listening on %s\n", local)
+	s.say("listening on %s\n", local)
 	return nil
 }
 
@@ -126,15 +126,33 @@ func (s *server) serve(stop context.Context, conn *socket) (err error) {
 			err = fmt.Errorf("close: %w", cerr)
 		}
 	}()
-	s.mu.Lock()
-	printConnection(s.out, "connection from", info)
-	s.mu.Unlock()
+	s.say("%s", connectionText("connection from", info))
 	n, err := echo(stop, conn, s.opts.verbose, lockedWriter{s})
 	if stop.Err() != nil {
 		err = nil
 	}
-	s.printf(s.out, "%d %s from %s echoed\n", n, plural(n, "ping", "pings"), info.Remote)
+	s.served(protocolDemi, info, n, err)
 	return err
+}
+
+// say prints for people: nothing with --json.
+func (s *server) say(format string, args ...any) {
+	if !s.opts.json {
+		s.printf(s.out, format, args...)
+	}
+}
+
+// served reports a client that is gone.
+func (s *server) served(p protocol, i libos.Info, n int, err error) {
+	if !s.opts.json {
+		s.printf(s.out, "%d %s from %s echoed\n", n, plural(n, "ping", "pings"), i.Remote)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.encode(report{
+		Mode: modeServer, Protocol: p, Local: i.Local.String(), Remote: i.Remote.String(), Device: i.Device, Sent: n, Intact: n,
+	}, err)
 }
 
 func (s *server) printf(w io.Writer, format string, args ...any) {

@@ -19,8 +19,8 @@ func TestSummaryCountsAndRanks(t *testing.T) {
 	var out bytes.Buffer
 	s.print(&out)
 	assert.Equal(t, `101 pings of 64 bytes: 100 intact, 1 lost
-round trip: min 1.0 us, median 50.0 us, p99 99.0 us, max 100.0 us
-rate: 100 pings/s
+round trip: min 1.0 us, median 50.0 us, p99 99.0 us, p99.9 100.0 us, max 100.0 us
+rate: 100 pings/s, 0.006 MB/s each way
 `, out.String())
 }
 
@@ -30,6 +30,30 @@ func TestSummaryOfNothingShowsNoTimes(t *testing.T) {
 	var out bytes.Buffer
 	s.print(&out)
 	assert.Equal(t, "1 ping of 1 bytes: 0 intact, 1 lost\n", out.String())
+}
+
+func TestSummariesOfConnectionsAreMerged(t *testing.T) {
+	a, b, none := newSummary(1000), newSummary(1000), newSummary(1000)
+	for i := range 4 {
+		a.sent++
+		a.add(time.Duration(10+i) * time.Microsecond)
+		b.sent++
+		b.add(time.Duration(1+i) * time.Microsecond)
+	}
+	b.thin()
+	b.sent++
+	a.merge(none)
+	a.merge(b)
+	assert.Equal(t, 9, a.sent)
+	assert.Equal(t, 1, a.lost())
+	assert.Equal(t, time.Microsecond, a.min)
+	assert.Equal(t, 13*time.Microsecond, a.max)
+	assert.Equal(t, 2, a.stride)
+	assert.Len(t, a.samples, 4)
+	a.elapsed = time.Second
+	assert.InDelta(t, 0.008, a.bandwidth(), 1e-9)
+	none.merge(b)
+	assert.Equal(t, time.Microsecond, none.min)
 }
 
 func TestSummaryOfALongRunKeepsBoundedEvenSamples(t *testing.T) {

@@ -20,10 +20,13 @@ var errSpeaksDemi = errors.New("the server speaks the Demikernel protocol; use -
 // releaseLimit bounds the tear-down of a connection, beyond libos's own limits.
 const releaseLimit = 30 * time.Second
 
+// farewell is what a ping gets that is under way when its run is to end.
+const farewell = time.Second
+
 // rpingConfig is what both halves of rping's protocol need.
-func (p *task) rpingConfig() rping.Config {
-	c := rping.Config{Fabric: p.fabric, Spin: p.cfg.Spin, Timeout: p.opts.timeout}
-	switch p.cfg.WaitMode {
+func (t *task) rpingConfig() rping.Config {
+	c := rping.Config{Fabric: t.fabric, Spin: t.cfg.Spin, Timeout: t.opts.timeout}
+	switch t.cfg.WaitMode {
 	case datapath.WaitSpin:
 		c.Spin = rawqp.Forever
 	case datapath.WaitBlock:
@@ -33,53 +36,107 @@ func (p *task) rpingConfig() rping.Config {
 	return c
 }
 
-// runRping pings a server in rping's protocol. In auto mode the connection begins with a
-// probe: a stock server takes it for any client, ours refuses it, and nothing is used up.
-func (p *task) runRping(stop context.Context) (err error) {
-	connector, err := libos.NewConnector(p.cfg, p.fabric)
+// rpingDialer connects to servers of rping's protocol. In auto mode a connection begins with
+// a probe: a stock server takes it for any client, ours refuses it if it prefers sockets,
+// and nothing is used up.
+type rpingDialer struct {
+	t         *task
+	connector *libos.Connector
+	failed    []*rping.Client // of dials that failed, whose tear-down may go on
+}
+
+func (t *task) newRpingDialer() (*rpingDialer, error) {
+	connector, err := libos.NewConnector(t.cfg, t.fabric)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	client := rping.NewClient(p.rpingConfig(), p.opts.size)
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), releaseLimit)
-		defer cancel()
-		cerr := connector.Close(ctx)
-		if cerr == nil {
-			cerr = client.Close()
+	return &rpingDialer{t: t, connector: connector}, nil
+}
+
+func (d *rpingDialer) protocol() protocol { return protocolRping }
+
+// Close implements dialer.
+func (d *rpingDialer) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseLimit)
+	defer cancel()
+	err := d.connector.Close(ctx)
+	if err == nil {
+		for _, c := range d.failed {
+			err = errors.Join(err, c.Close())
 		}
-		if cerr != nil && err == nil {
-			err = fmt.Errorf("shut down: %w", cerr)
-		}
-	}()
+	}
+	if err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	return nil
+}
+
+func (d *rpingDialer) dial(ctx context.Context) (conn, error) {
+	client := rping.NewClient(d.t.rpingConfig(), d.t.opts.largest())
 	var private []byte
-	if p.opts.protocol == protocolAuto {
+	if d.t.opts.protocol == protocolAuto {
 		private = hello.MarshalProbe()
 	}
-	conn, err := connector.Dial(stop, p.local, p.addr, client.Hooks(private))
+	raw, err := d.connector.Dial(ctx, d.t.local, d.t.addr, client.Hooks(private))
 	if err != nil {
-		return p.dialError(stop, err)
+		d.failed = append(d.failed, client)
+		return nil, d.dialError(ctx, err)
 	}
-	defer func() { _ = conn.Close() }() // EBADF is the only error
+	c := &rpingConn{Client: client, raw: raw, addr: d.t.addr.String()}
 	if err := client.Established(); err != nil {
-		return fmt.Errorf("connect %s: %w", p.addr, err)
+		return nil, errors.Join(fmt.Errorf("connect %s: %w", d.t.addr, err), c.Close())
 	}
-	printConnection(p.out, "connected to", conn.Info())
-	err = p.ping(stop, client)
-	if errors.Is(err, rping.ErrDisconnected) {
-		err = fmt.Errorf("%w; was it stopped, or started with a smaller -S than %d?", err, p.opts.size)
+	return c, nil
+}
+
+func (d *rpingDialer) dialError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return d.t.stoppedConnecting()
+	case errors.Is(err, syscall.EPROTOTYPE), errors.Is(err, syscall.EPROTO):
+		return fmt.Errorf("connect %s: %w", d.t.addr, errSpeaksDemi)
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && d.t.local.IsValid():
+		return bindError(d.t.local, err)
 	}
 	return err
 }
 
-func (p *task) dialError(stop context.Context, err error) error {
-	switch {
-	case stop.Err() != nil:
-		return p.stoppedConnecting()
-	case errors.Is(err, syscall.EPROTOTYPE), errors.Is(err, syscall.EPROTO):
-		return fmt.Errorf("connect %s: %w", p.addr, errSpeaksDemi)
-	case errors.Is(err, syscall.EADDRNOTAVAIL) && p.local.IsValid():
-		return bindError(p.local, err)
+// rpingConn is a connection in rping's protocol.
+type rpingConn struct {
+	*rping.Client
+	raw  *libos.RawConn
+	addr string
+}
+
+// Info implements conn.
+func (c *rpingConn) Info() libos.Info { return c.raw.Info() }
+
+// Ping implements peer. A ping that is under way when ctx ends is given a moment more, so
+// that the server does not see its client go in the middle of one.
+func (c *rpingConn) Ping(ctx context.Context, p []byte) ([]byte, error) {
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(farewell, cancel)
+		context.AfterFunc(run, func() { t.Stop() })
+	})()
+	got, err := c.Client.Ping(run, p)
+	if errors.Is(err, rping.ErrDisconnected) {
+		err = fmt.Errorf("%w; was the server stopped, or started with a smaller -S than %d?", err, len(p))
 	}
-	return err
+	return got, err
+}
+
+// Close implements conn.
+func (c *rpingConn) Close() error {
+	_ = c.raw.Close() // EBADF is the only error
+	select {
+	case <-c.raw.Released():
+	case <-time.After(releaseLimit):
+		return fmt.Errorf("close: the connection to %s is still being torn down", c.addr)
+	}
+	if err := c.Client.Close(); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	return nil
 }

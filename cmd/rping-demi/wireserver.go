@@ -99,13 +99,11 @@ func (w *wireServer) client(c *libos.RawConn, session *rping.Server, err error) 
 
 // serve echoes the pings of one client.
 func (w *wireServer) serve(c *libos.RawConn, session *rping.Server) error {
-	if err := session.Established(); err != nil && !errors.Is(err, rping.ErrDisconnected) {
+	if err := session.Established(); err != nil {
 		return err
 	}
 	s, info := w.s, c.Info()
-	s.mu.Lock()
-	printConnection(s.out, "connection from", info)
-	s.mu.Unlock()
+	s.say("%s", connectionText("connection from", info))
 	n := 0
 	for {
 		err := session.Next(s.stop, func(p []byte) {
@@ -117,13 +115,13 @@ func (w *wireServer) serve(c *libos.RawConn, session *rping.Server) error {
 			n++
 			continue
 		}
-		s.printf(s.out, "%d %s from %s echoed\n", n, plural(n, "ping", "pings"), info.Remote)
 		if s.stop.Err() != nil || errors.Is(err, io.EOF) {
 			err = nil
 		}
 		if err != nil {
 			err = fmt.Errorf("ping %d: %w", n, err)
 		}
+		s.served(protocolRping, info, n, err)
 		return err
 	}
 }

@@ -105,14 +105,22 @@ func (q *Queue) Create(id rdma.ID) (err error) {
 	return err
 }
 
-// Established tells the queue pair, which is in RTS, how soon a peer may try again.
+// Established tells the queue pair how soon a peer may try again. A connection that has
+// ended already is no error here: Next says so.
 func (q *Queue) Established() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.qp == nil {
-		return syscall.ENOTCONN
+	if q.qp == nil || q.over {
+		return nil
 	}
-	return q.qp.SetMinRNRTimer(minRNRTimer)
+	err := q.qp.SetMinRNRTimer(minRNRTimer)
+	if err == nil {
+		return nil
+	}
+	if state, serr := q.qp.State(); serr == nil && state != rdma.QPRTS {
+		return nil
+	}
+	return err
 }
 
 // End says that the connection is over, err being nil if it was closed on this side. What

@@ -2,6 +2,7 @@ package rping
 
 import (
 	"context"
+	"syscall"
 
 	"catmint/cmd/rping-demi/internal/rawqp"
 	"catmint/libos"
@@ -14,15 +15,16 @@ const (
 	StepWrite = "waiting until the server has written the data back"
 )
 
-// Client is the half that sends pings, of one size.
+// Client is the half that sends pings.
 type Client struct {
 	session
-	size         int
+	size         int // of the buffers
 	source, sink *rawqp.Buffer
-	adverts      [2]*rawqp.Buffer // of source and sink; they never change
+	advertised   int
+	adverts      [2]*rawqp.Buffer // of source and sink
 }
 
-// NewClient makes a client for pings of size bytes.
+// NewClient makes a client for pings of up to size bytes.
 func NewClient(cfg Config, size int) *Client {
 	return &Client{session: newSession(cfg), size: size}
 }
@@ -48,17 +50,34 @@ func (c *Client) prepare() (err error) {
 		if *b.advert, err = c.q.NewBuffer(advertSize); err != nil {
 			return err
 		}
-		Advert{(*b.to).Addr(), (*b.to).RKey(), uint32(c.size)}.put((*b.advert).Bytes)
 	}
+	c.advertise(c.size)
 	return nil
+}
+
+// advertise has the advertisements say n bytes.
+func (c *Client) advertise(n int) {
+	for i, b := range []*rawqp.Buffer{c.source, c.sink} {
+		Advert{b.Addr(), b.RKey(), uint32(n)}.put(c.adverts[i].Bytes)
+	}
+	c.advertised = n
 }
 
 // Established is called once the connection is.
 func (c *Client) Established() error { return c.q.Established() }
 
-// Ping has the server echo p, which has the client's size. What comes back is valid until
-// the next Ping.
+// Ping has the server echo p, which has at most the client's size (EMSGSIZE). What comes
+// back is valid until the next Ping.
 func (c *Client) Ping(ctx context.Context, p []byte) ([]byte, error) {
+	if len(p) < 1 || len(p) > c.size {
+		return nil, syscall.EMSGSIZE
+	}
+	if len(p) != c.advertised { // once nothing sends the old advertisements any more
+		if err := c.settle(ctx, 0); err != nil {
+			return nil, err
+		}
+		c.advertise(len(p))
+	}
 	clear(c.sink.Bytes) // so that what came back before does not pass for an answer
 	copy(c.source.Bytes, p)
 	for i, step := range []string{StepRead, StepWrite} {
@@ -66,7 +85,7 @@ func (c *Client) Ping(ctx context.Context, p []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return c.sink.Bytes, nil
+	return c.sink.Bytes[:len(p)], nil
 }
 
 // exchange sends an advertisement and waits for the go-ahead.

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"catmint/datapath"
+)
+
+// inFlight is how many pings a flood keeps under way.
+const inFlight = 32
+
+// flood sends pings without waiting for each; they come back in order.
+type flood struct {
+	*pinger
+	socket *socket
+	pushes []datapath.Token // under way, oldest first
+}
+
+// run is pinger.run with many pings in flight.
+func (f *flood) run(stop context.Context) (err error) {
+	f.summary = newSummary(f.opts.size)
+	begin := f.now()
+	payload, want, sent := make([]byte, f.opts.size), make([]byte, f.opts.size), make([]time.Time, inFlight)
+	fillPayload(payload, 0)
+	fillPayload(want, 0)
+	defer func() {
+		f.summary.elapsed = f.now().Sub(begin)
+		err = errors.Join(err, f.settle(0))
+	}()
+	for done := 0; ; done++ {
+		more := stop.Err() == nil
+		for more && f.summary.sent-done < inFlight && (f.opts.count == 0 || f.summary.sent < f.opts.count) {
+			if f.opts.validate {
+				fillPayload(payload, f.summary.sent)
+			}
+			sent[f.summary.sent%inFlight] = f.now()
+			if err := f.push(payload); err != nil {
+				return fmt.Errorf("ping %d: push: %w", f.summary.sent, err)
+			}
+			f.summary.sent++
+		}
+		if done == f.summary.sent {
+			if !more {
+				return f.interrupted(stop, done)
+			}
+			return nil
+		}
+		if f.opts.validate {
+			fillPayload(want, done)
+		}
+		if err := f.pop(want); err != nil {
+			return fmt.Errorf("ping %d: %w", done, f.lost(err))
+		}
+		f.summary.add(f.now().Sub(sent[done%inFlight]))
+		f.meter.show(f.summary)
+	}
+}
+
+// push begins to send p.
+func (f *flood) push(p []byte) error {
+	if err := f.settle(inFlight - 1); err != nil {
+		return err
+	}
+	qt, err := f.socket.Socket.Push(p)
+	if err == nil {
+		f.pushes = append(f.pushes, qt)
+	}
+	return err
+}
+
+// settle waits until at most n pushes are under way. The time of a stopped run is not
+// theirs: what was sent is answered.
+func (f *flood) settle(n int) error {
+	for len(f.pushes) > n {
+		ctx, cancel := context.WithTimeout(context.Background(), f.opts.timeout)
+		_, err := f.socket.wait(ctx, f.pushes[0])
+		cancel()
+		f.pushes = f.pushes[1:]
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *flood) pop(want []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), f.opts.timeout)
+	defer cancel()
+	got, err := f.socket.Pop(ctx)
+	if err != nil {
+		return err
+	}
+	if f.opts.verbose {
+		fmt.Fprintf(f.out, "ping data: %s\n", shown(got))
+	}
+	if len(got) != len(want) || f.opts.validate && !bytes.Equal(got, want) {
+		return comparePayload(want, got)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// mode is what a client measures.
+type mode string
+
+const (
+	modeLatency   mode = "latency"   // one ping after the other
+	modeRate      mode = "rate"      // many small pings in flight
+	modeBandwidth mode = "bandwidth" // many large pings in flight
+	modeConnect   mode = "connect"   // connections made and closed
+	modeServer    mode = "server"    // in reports: the other side
+)
+
+// runMode measures on connections of d, the first of which is there already. It closes
+// them.
+func (t *task) runMode(stop context.Context, d dialer, first conn) error {
+	run, cancel := stop, context.CancelFunc(func() {})
+	if t.opts.duration > 0 {
+		run, cancel = context.WithTimeoutCause(stop, t.opts.duration, errDuration)
+	}
+	defer cancel()
+	switch t.opts.mode {
+	case modeConnect:
+		return t.runConnect(run, d, first)
+	case modeRate, modeBandwidth:
+		if d.protocol() == protocolRping {
+			return errors.Join(usagef("--mode %s has many pings in flight, and rping's protocol one: "+
+				"it needs an rping-demi server", t.opts.mode), first.Close())
+		}
+	}
+	conns, err := t.connectAll(run, d, first)
+	if err == nil && len(t.opts.sweep) > 0 {
+		err = t.runSweep(run, d, conns)
+	} else if err == nil {
+		err = t.runSize(run, d, conns, t.opts.size)
+	}
+	for _, c := range conns {
+		if cerr := c.Close(); cerr != nil && err == nil {
+			err = cerr
+		}
+	}
+	return err
+}
+
+// errDuration ends a run whose time is over, which is no failure.
+var errDuration = errors.New("the time is over")
+
+// connectAll makes as many connections as asked for.
+func (t *task) connectAll(ctx context.Context, d dialer, first conn) ([]conn, error) {
+	conns := []conn{first}
+	for len(conns) < t.opts.connections {
+		c, err := d.dial(ctx)
+		if err != nil {
+			return conns, fmt.Errorf("connection %d of %d: %w", len(conns)+1, t.opts.connections, err)
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
+// runSize pings with messages of one size over all connections at once and reports it.
+func (t *task) runSize(ctx context.Context, d dialer, conns []conn, size int) error {
+	s, err := t.pingAll(ctx, conns, size)
+	return t.report(s, d, conns[0], err)
+}
+
+// pingAll pings over all connections at once; the summary is of all of them.
+func (t *task) pingAll(ctx context.Context, conns []conn, size int) (*summary, error) {
+	o := t.opts
+	o.size = size
+	var wg sync.WaitGroup
+	summaries, errs := make([]*summary, len(conns)), make([]error, len(conns))
+	meter := newMeter(t.terminal)
+	begin := time.Now()
+	for i, c := range conns {
+		wg.Go(func() {
+			p := &pinger{peer: c, opts: o, out: &lineWriter{w: t.out, mu: t.outMu}, now: time.Now, meter: meter}
+			if dc, ok := c.(demiConn); ok && o.mode != modeLatency {
+				f := flood{pinger: p, socket: dc.socket}
+				errs[i] = f.run(ctx)
+			} else {
+				errs[i] = p.run(ctx)
+			}
+			summaries[i] = p.summary
+		})
+	}
+	wg.Wait()
+	meter.clear()
+	all := summaries[0]
+	for _, s := range summaries[1:] {
+		all.merge(s)
+	}
+	all.elapsed = time.Since(begin)
+	return all, errors.Join(errs...)
+}
+
+// runSweep pings with each size in turn, one row a size.
+func (t *task) runSweep(ctx context.Context, d dialer, conns []conn) error {
+	t.printf("%10s %10s %12s %12s %12s %12s %12s %12s\n",
+		"bytes", "pings", "min", "median", "p99", "max", "pings/s", "MB/s")
+	for _, size := range t.opts.sweep {
+		s, err := t.pingAll(ctx, conns, size)
+		if t.opts.json || err != nil {
+			if err = t.report(s, d, conns[0], err); err != nil {
+				return fmt.Errorf("size %d: %w", size, err)
+			}
+		} else if s.intact > 0 {
+			r := s.ranked()
+			t.printf("%10d %10d %12s %12s %12s %12s %12.0f %12.1f\n", size, s.intact, micros(s.min), micros(r.median),
+				micros(r.p99), micros(s.max), s.rate(), s.bandwidth())
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// runConnect makes and closes one connection after the other.
+func (t *task) runConnect(ctx context.Context, d dialer, first conn) error {
+	info := first.Info()
+	if err := first.Close(); err != nil {
+		return err
+	}
+	s := newSummary(0)
+	s.unit = "connection"
+	begin := time.Now()
+	meter := newMeter(t.terminal)
+	var err error
+	for err == nil && ctx.Err() == nil && (t.opts.count == 0 || s.sent < t.opts.count) {
+		err = t.connectOnce(ctx, d, s)
+		meter.show(s)
+	}
+	meter.clear()
+	s.elapsed = time.Since(begin)
+	if err != nil && s.intact == 1 {
+		err = fmt.Errorf("%w (--mode connect needs a server that serves many: -P)", err)
+	}
+	return t.reportInfo(s, d.protocol(), info, err)
+}
+
+func (t *task) connectOnce(ctx context.Context, d dialer, s *summary) error {
+	s.sent++
+	start := time.Now()
+	c, err := d.dial(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			s.sent-- // it was cut off, not lost
+			return nil
+		}
+		return err
+	}
+	took := time.Since(start)
+	if err := c.Close(); err != nil {
+		return err
+	}
+	s.add(took)
+	return nil
+}
