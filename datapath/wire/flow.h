@@ -35,8 +35,17 @@ enum flow_fin {
 };
 
 struct flow {
+    /* What every frame says, in the order and places of its header: flow_encode_data. */
+    uint16_t nothing;       /* 0, where a frame has its type */
+    uint16_t data_returned; /* DATA and RTS received whose receives have been posted anew */
+    uint16_t ctrl_returned; /* control frames received whose receives have been posted anew */
+    uint16_t seq_out;       /* of the next frame */
+
+    /* Of the same, as last sent. */
+    uint16_t data_told;
+    uint16_t ctrl_told;
+
     /* What we send. */
-    uint16_t seq_out;          /* of the next frame */
     uint16_t data_sent;        /* DATA and RTS sent */
     uint16_t data_acked;       /* of those, receives returned by the peer, as last heard */
     uint16_t ctrl_sent;        /* control frames sent */
@@ -46,24 +55,20 @@ struct flow {
     uint16_t peer_added;       /* of peer_data_window, added since the hello */
 
     /* What we receive. */
-    uint16_t seq_in;        /* of the next frame */
-    uint16_t data_in;       /* DATA and RTS received */
-    uint16_t data_returned; /* of those, receives posted anew */
-    uint16_t data_told;     /* data_returned as last sent */
-    uint16_t ctrl_in;       /* control frames received */
-    uint16_t ctrl_returned; /* of those, receives posted anew */
-    uint16_t ctrl_told;     /* ctrl_returned as last sent */
-    uint16_t data_window;   /* our data receives: our hello's and those added since */
-    uint16_t ctrl_window;   /* our control receives */
-    uint16_t added;         /* of data_window, added since the hello */
-    uint16_t added_told;    /* added as last sent in a CREDIT */
+    uint16_t seq_in;      /* of the next frame */
+    uint16_t data_in;     /* DATA and RTS received */
+    uint16_t ctrl_in;     /* control frames received */
+    uint16_t data_window; /* our data receives: our hello's and those added since */
+    uint16_t ctrl_window; /* our control receives */
+    uint16_t added;       /* of data_window, added since the hello */
+    uint16_t added_told;  /* added as last sent in a CREDIT */
 
     /* Thresholds, fixed by flow_init and flow_add. */
     uint16_t data_due;     /* a bare CREDIT goes when so many data receives are owed, */
     uint16_t ctrl_due;     /* or so many control receives */
     uint16_t ctrl_reserve; /* control slots for frames that themselves return control receives */
 
-    uint16_t spare[2]; /* keeps the flags together: flow_is_plain */
+    uint16_t spare; /* puts the flags in one word: flow_is_plain */
 
     /* Close: enum flow_fin. */
     uint8_t fin_want;    /* what the application asked for */
@@ -422,7 +427,7 @@ static inline int flow_receive(struct flow *f, const struct frame *h) {
 /* Neither side has begun to close and no PING is unanswered: no control frame but a CREDIT. */
 static inline bool flow_is_plain(const struct flow *f) {
     uint64_t all;
-    memcpy(&all, &f->fin_want, sizeof(all));
+    memcpy(&all, (const uint8_t *)f + offsetof(struct flow, fin_want), sizeof(all));
     return all == 0;
 }
 _Static_assert(offsetof(struct flow, fin_want) % 8 == 0 &&
@@ -431,20 +436,33 @@ _Static_assert(offsetof(struct flow, fin_want) % 8 == 0 &&
 
 /* The header of a DATA frame of length bytes that flow_send would make, at out. */
 static inline void flow_encode_data(const struct flow *f, uint32_t length, uint8_t *out) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t first, second = length;
+    memcpy(&first, f, sizeof(first));
+    first |= FRAME_DATA;
+    memcpy(out, &first, sizeof(first));
+    memcpy(out + 8, &second, sizeof(second));
+#else
     frame_put16(out, FRAME_DATA);
     frame_put16(out + 2, f->data_returned);
     frame_put16(out + 4, f->ctrl_returned);
     frame_put16(out + 6, f->seq_out);
     frame_put64(out + 8, length);
+#endif
 }
+_Static_assert(offsetof(struct flow, data_returned) == 2 &&
+                   offsetof(struct flow, ctrl_returned) == 4 && offsetof(struct flow, seq_out) == 6,
+               "the fields lie as in a frame's header");
 
 /* What flow_send does to f for that frame. */
 static inline void flow_sent_data(struct flow *f) {
+    memcpy((uint8_t *)f + offsetof(struct flow, data_told),
+           (const uint8_t *)f + offsetof(struct flow, data_returned), 4);
     f->seq_out++;
-    f->data_told = f->data_returned;
-    f->ctrl_told = f->ctrl_returned;
     f->data_sent++;
 }
+_Static_assert(offsetof(struct flow, ctrl_told) == offsetof(struct flow, data_told) + 2,
+               "what is told lies as what is returned");
 
 /* Takes in a DATA frame as frame_parse and flow_receive would; false: it is not that plain. */
 static inline bool flow_receive_data(struct flow *f, const uint8_t *in, uint32_t bytes,

@@ -55,7 +55,14 @@ const (
 
 // Flow is struct flow; flow.h describes the fields.
 type Flow struct {
-	SeqOut         uint16
+	_            uint16
+	DataReturned uint16
+	CtrlReturned uint16
+	SeqOut       uint16
+
+	DataTold uint16
+	CtrlTold uint16
+
 	DataSent       uint16
 	DataAcked      uint16
 	CtrlSent       uint16
@@ -64,23 +71,19 @@ type Flow struct {
 	PeerCtrlWindow uint16
 	PeerAdded      uint16
 
-	SeqIn        uint16
-	DataIn       uint16
-	DataReturned uint16
-	DataTold     uint16
-	CtrlIn       uint16
-	CtrlReturned uint16
-	CtrlTold     uint16
-	DataWindow   uint16
-	CtrlWindow   uint16
-	Added        uint16
-	AddedTold    uint16
+	SeqIn      uint16
+	DataIn     uint16
+	CtrlIn     uint16
+	DataWindow uint16
+	CtrlWindow uint16
+	Added      uint16
+	AddedTold  uint16
 
 	DataDue     uint16
 	CtrlDue     uint16
 	CtrlReserve uint16
 
-	_ [2]uint16
+	_ uint16
 
 	FinWant    Level
 	FinSent    Level
@@ -104,6 +107,9 @@ type Flow struct {
 // unless size and places agree.
 var (
 	_ [unsafe.Sizeof(C.struct_flow{})]struct{}                = [unsafe.Sizeof(Flow{})]struct{}{}
+	_ [unsafe.Offsetof(C.struct_flow{}.seq_out)]struct{}      = [unsafe.Offsetof(Flow{}.SeqOut)]struct{}{}
+	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_told)]struct{}    = [unsafe.Offsetof(Flow{}.CtrlTold)]struct{}{}
+	_ [unsafe.Offsetof(C.struct_flow{}.peer_added)]struct{}   = [unsafe.Offsetof(Flow{}.PeerAdded)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.seq_in)]struct{}       = [unsafe.Offsetof(Flow{}.SeqIn)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.data_in)]struct{}      = [unsafe.Offsetof(Flow{}.DataIn)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_in)]struct{}      = [unsafe.Offsetof(Flow{}.CtrlIn)]struct{}{}
