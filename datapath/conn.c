@@ -93,6 +93,8 @@ static struct dp_conn *alloc_memory(const struct dp_conn_params *p) {
         return NULL;
     }
     c->send_mask = tx - 1;
+    for (uint32_t i = 0; i < tx; i++)
+        c->tx[i].bare = true;
     c->in_mask = in - 1;
     return c;
 }
@@ -209,10 +211,13 @@ int dp_conn_set_peer(struct dp_conn *c, const struct sockaddr *addr, socklen_t l
 static void init_fast(struct dp_conn *c) {
     uint32_t in_line = c->max_inline > FRAME_HEADER_SIZE ? c->max_inline - FRAME_HEADER_SIZE : 0;
 
+    c->fast.send_id = dp_wr_id(DP_WR_SEND, c->gen, c->index, 0);
     c->fast.send_sge[0] =
         (struct ibv_sge){.addr = (uintptr_t)c->fast.header, .length = FRAME_HEADER_SIZE};
-    c->fast.send =
-        (struct ibv_send_wr){.sg_list = c->fast.send_sge, .num_sge = 2, .opcode = IBV_WR_SEND};
+    c->fast.send = (struct ibv_send_wr){.sg_list = c->fast.send_sge,
+                                        .num_sge = 2,
+                                        .opcode = IBV_WR_SEND,
+                                        .send_flags = IBV_SEND_INLINE};
     c->fast.recv_sge = (struct ibv_sge){.length = c->local.recv_size};
     c->fast.recv = (struct ibv_recv_wr){.sg_list = &c->fast.recv_sge, .num_sge = 1};
     if (c->local.recv_size <= ARENA_MAX_CLASS) {

@@ -8,7 +8,7 @@
  * Engines are never freed, only reused: a thread may hold a stale token and look its engine
  * up at any time. What is big in them is freed.
  */
-static struct dp_engine *engines[DP_MAX_ENGINES]; /* atomic */
+struct dp_engine *dp_engines[QT_ENGINE_MAX + 2]; /* atomic; the last is of no engine */
 static struct dp_mutex engines_lock;
 static uint32_t engines_next; /* where to look first, so that indices are reused late */
 
@@ -44,18 +44,11 @@ void dp_unlock_ring(struct dp_engine *e) {
         dp_futex_wake(&e->wake_seq, 1);
 }
 
-struct dp_engine *dp_engine_of_token(demi_qtoken_t qt) {
-    uint32_t i = qt_token_engine(qt);
-    if (i >= DP_MAX_ENGINES)
-        return NULL;
-    return __atomic_load_n(&engines[i], __ATOMIC_ACQUIRE);
-}
-
 /* A place without a living engine, or DP_MAX_ENGINES. */
 static uint32_t free_index(void) {
     for (uint32_t n = 0; n < DP_MAX_ENGINES; n++) {
         uint32_t i = (engines_next + n) % DP_MAX_ENGINES;
-        struct dp_engine *e = engines[i];
+        struct dp_engine *e = dp_engines[i];
         if (!e || !e->alive)
             return i;
     }
@@ -102,7 +95,7 @@ int dp_engine_create(const struct dp_config *cfg, struct dp_engine **out) {
         rc = EAGAIN;
         goto out;
     }
-    struct dp_engine *e = engines[i];
+    struct dp_engine *e = dp_engines[i];
     if (!e) {
         e = (struct dp_engine *)calloc(1, sizeof(*e));
         if (!e) {
@@ -110,7 +103,7 @@ int dp_engine_create(const struct dp_config *cfg, struct dp_engine **out) {
             goto out;
         }
         e->index = i;
-        __atomic_store_n(&engines[i], e, __ATOMIC_RELEASE);
+        __atomic_store_n(&dp_engines[i], e, __ATOMIC_RELEASE);
     }
     dp_lock(e);
     rc = engine_open(e, cfg);
@@ -168,7 +161,7 @@ uint32_t dp_starving;
 
 void dp_feed_starving(void) {
     for (uint32_t i = 0; i < DP_MAX_ENGINES; i++) {
-        struct dp_engine *e = __atomic_load_n(&engines[i], __ATOMIC_ACQUIRE);
+        struct dp_engine *e = __atomic_load_n(&dp_engines[i], __ATOMIC_ACQUIRE);
         if (!e)
             continue;
         dp_lock(e);
@@ -186,7 +179,7 @@ void dp_feed_starving(void) {
 static uint64_t count_tokens(void) {
     uint64_t n = 0;
     for (uint32_t i = 0; i < DP_MAX_ENGINES; i++) {
-        struct dp_engine *e = __atomic_load_n(&engines[i], __ATOMIC_ACQUIRE);
+        struct dp_engine *e = __atomic_load_n(&dp_engines[i], __ATOMIC_ACQUIRE);
         if (!e)
             continue;
         dp_lock(e);

@@ -22,22 +22,57 @@
 #define HOT static inline __attribute__((always_inline))
 #define COLD static __attribute__((noinline, cold))
 
+/*
+ * Nothing here calls a function that it does not also end with, but for the provider's:
+ * what is not plain is left to one that does the rest and returns in its place. So the
+ * compiler saves no registers on the way.
+ */
+
+/* ---- The engine's lock ------------------------------------------------------------------- */
+
+HOT bool try_lock(struct dp_engine *e) {
+    uint32_t free = 0;
+    return DP_LIKELY(__atomic_compare_exchange_n(&e->lock.word, &free, 1, 0, __ATOMIC_ACQUIRE,
+                                                 __ATOMIC_RELAXED));
+}
+
+COLD int unlock_and_ring(struct dp_engine *e) {
+    dp_unlock_ring(e);
+    return 0;
+}
+
+COLD int wake(struct dp_engine *e) {
+    dp_futex_wake(&e->lock.word, 1);
+    return 0;
+}
+
+/* As dp_unlock; 0. */
+HOT int unlock(struct dp_engine *e) {
+    if (DP_UNLIKELY(e->rings))
+        return unlock_and_ring(e);
+    if (DP_UNLIKELY(__atomic_exchange_n(&e->lock.word, 0, __ATOMIC_RELEASE) == 2))
+        return wake(e);
+    return 0;
+}
+
 /* ---- Descriptors ----------------------------------------------------------------------- */
 
-/* Locks the engine of a descriptor whose connection takes pushes and pops; NULL: not one. */
+/*
+ * Locks the engine of a descriptor whose connection takes pushes and pops. NULL: it is not
+ * one, or somebody else has the lock.
+ */
 HOT struct dp_conn *lock_conn(int32_t qd, struct dp_engine **out) {
     struct dp_qd *q = dp_qd_entry(qd);
     if (DP_UNLIKELY(!q))
         return NULL;
     struct dp_engine *e = __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE);
-    if (DP_UNLIKELY(!e))
+    if (DP_UNLIKELY(!e) || !try_lock(e))
         return NULL;
-    dp_lock(e);
     /* It may have been freed, and even given to another engine, before we had the lock. */
     struct dp_conn *c = q->conn;
     if (DP_UNLIKELY(__atomic_load_n(&q->engine, __ATOMIC_RELAXED) != e ||
                     q->state != DP_QD_CONNECTED || !c)) {
-        dp_unlock(e);
+        (void)unlock(e);
         return NULL;
     }
     *out = e;
@@ -46,80 +81,108 @@ HOT struct dp_conn *lock_conn(int32_t qd, struct dp_engine **out) {
 
 /* ---- Push ------------------------------------------------------------------------------ */
 
+/* As dp_push, whatever has to be done. */
+static __attribute__((noinline)) int push_any(int32_t qd, const demi_sgarray_t *sga,
+                                              demi_qtoken_t *qt_out) {
+    struct dp_conn *c;
+    int rc = dp_qd_lock_conn(qd, &c);
+
+    if (rc)
+        return rc;
+    struct dp_engine *e = c->engine;
+    rc = dp_push_slow(c, qd, sga, qt_out);
+    dp_unlock(e);
+    return rc;
+}
+
+/* The same, locked at entry. */
+static __attribute__((noinline)) int push_locked(struct dp_conn *c, int32_t qd,
+                                                 const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+    struct dp_engine *e = c->engine;
+    int rc = dp_push_slow(c, qd, sga, qt_out);
+
+    dp_unlock(e);
+    return rc;
+}
+
+/* arena_check_fast does not know the array: whether it is good. Locked. */
+COLD bool check_array(struct dp_engine *e, const demi_sgarray_t *sga) {
+    return arena_check_cached(&e->cache, sga) == 0;
+}
+
+COLD int unlock_invalid(struct dp_engine *e) {
+    dp_unlock(e);
+    return EINVAL;
+}
+
 /* The queue pair refused a push's frame: the connection breaks, and the push with it. */
 COLD int push_refused(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga,
                       demi_qtoken_t *qt_out, int rc) {
     struct qt_slot *s;
-    int err = qt_alloc(&c->engine->tokens, qd, DEMI_OPC_PUSH, &s);
+    struct dp_engine *e = c->engine;
 
-    if (err)
+    int err = qt_alloc(&e->tokens, qd, DEMI_OPC_PUSH, &s);
+    if (err) { /* cannot be: push has seen a free one */
+        dp_unlock(e);
         return err;
-    *qt_out = qt_token(&c->engine->tokens, s);
+    }
+    *qt_out = qt_token(&e->tokens, s);
     c->stats.pushes++;
     c->stats.post_sends++;
+    c->fast.send.send_flags = IBV_SEND_INLINE;
     s->value.sga.sga_segs[0] = sga->sga_segs[0];
     qt_list_push_back(&c->pending, s);
     dp_conn_break(c, rc > 0 ? rc : EIO, true);
     dp_conn_settle(c);
+    dp_unlock(e);
     return 0;
 }
 
-HOT int push_locked(struct dp_engine *e, struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga,
-                    demi_qtoken_t *qt_out) {
-    uint32_t len = sga->sga_segs[0].sgaseg_len;
+HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+    struct dp_engine *e;
 
+    if (DP_UNLIKELY(!sga))
+        return EINVAL;
+    if (DP_UNLIKELY(!qt_out))
+        return EINVAL;
+    struct dp_conn *c = lock_conn(qd, &e);
+    if (DP_UNLIKELY(!c))
+        return push_any(qd, sga, qt_out);
+    uint32_t len = sga->sga_segs[0].sgaseg_len;
     if (DP_UNLIKELY(len - 1 >= c->fast.most || c->phase != DP_CONN_OPEN || c->pending.head ||
                     !flow_is_plain(&c->flow) || flow_data_credit(&c->flow) == 0 ||
                     c->tx_head - c->tx_tail + c->tx_reserve >= c->send_depth || !e->tokens.free))
-        return dp_push_slow(c, qd, sga, qt_out);
-    if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga))) {
-        int rc = arena_check_cached(&e->cache, sga);
-        if (rc)
-            return rc;
-    }
-    struct ibv_send_wr *wr = &c->fast.send, *bad = NULL;
+        return push_locked(c, qd, sga, qt_out);
+    if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga)) && !check_array(e, sga))
+        return unlock_invalid(e);
+    struct ibv_send_wr *wr = &c->fast.send, *bad;
     uint32_t slot = c->tx_head & c->send_mask;
-    bool signal = c->tx_quiet + 1 >= c->tx_signal;
+    bool signal = ++c->tx_quiet >= c->tx_signal;
 
+    if (DP_UNLIKELY(signal))
+        wr->send_flags = IBV_SEND_INLINE | IBV_SEND_SIGNALED;
     flow_encode_data(&c->flow, len, c->fast.header);
     c->fast.send_sge[1].addr = (uintptr_t)sga->sga_segs[0].sgaseg_buf;
     c->fast.send_sge[1].length = len;
-    wr->wr_id = dp_wr_id(DP_WR_SEND, c->gen, c->index, slot);
-    wr->send_flags = IBV_SEND_INLINE | (signal ? (unsigned)IBV_SEND_SIGNALED : 0u);
+    wr->wr_id = c->fast.send_id | slot;
     int rc = c->ops->post_send(c->qp, wr, &bad);
     if (DP_UNLIKELY(rc))
         return push_refused(c, qd, sga, qt_out, rc);
     flow_sent_data(&c->flow);
     c->tx_head++;
-    c->tx_quiet = signal ? 0 : c->tx_quiet + 1;
-    c->tx_signaled += signal;
-    c->tx[slot].signaled = signal;
-    c->tx[slot].bare = true;
+    if (DP_UNLIKELY(signal)) {
+        wr->send_flags = IBV_SEND_INLINE;
+        c->tx_quiet = 0;
+        c->tx_signaled++;
+        c->tx[slot].signaled = true;
+    }
     c->fast.pushes++;
     c->stats.bytes_out += len;
     struct qt_slot *s = qt_alloc_done(&e->tokens, qd, DEMI_OPC_PUSH);
     *qt_out = qt_token(&e->tokens, s);
     e->done_seq++;
     dp_ring(e);
-    return 0;
-}
-
-HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
-    struct dp_engine *e;
-    struct dp_conn *c;
-
-    if (DP_UNLIKELY(!sga || !qt_out))
-        return EINVAL;
-    c = lock_conn(qd, &e);
-    if (DP_UNLIKELY(!c)) {
-        int rc = dp_qd_lock_conn(qd, &c);
-        if (rc)
-            return rc;
-        e = c->engine;
-    }
-    int rc = push_locked(e, c, qd, sga, qt_out);
-    dp_unlock(e);
-    return rc;
+    return unlock(e);
 }
 
 int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
@@ -134,32 +197,45 @@ int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga) {
 
 /* ---- Pop ------------------------------------------------------------------------------- */
 
+/* As dp_pop, whatever has to be done. */
+static __attribute__((noinline)) int pop_any(int32_t qd, demi_qtoken_t *qt_out) {
+    struct dp_conn *c;
+    int rc = dp_qd_lock_conn(qd, &c);
+
+    if (rc)
+        return rc;
+    struct dp_engine *e = c->engine;
+    rc = dp_pop_slow(c, qd, qt_out);
+    dp_unlock(e);
+    return rc;
+}
+
+/* The same, locked at entry. */
+static __attribute__((noinline)) int pop_locked(struct dp_conn *c, int32_t qd,
+                                                demi_qtoken_t *qt_out) {
+    struct dp_engine *e = c->engine;
+    int rc = dp_pop_slow(c, qd, qt_out);
+
+    dp_unlock(e);
+    return rc;
+}
+
 HOT int pop(int32_t qd, demi_qtoken_t *qt_out) {
     struct dp_engine *e;
     struct qt_slot *s;
-    int rc;
 
     if (DP_UNLIKELY(!qt_out))
         return EINVAL;
     struct dp_conn *c = lock_conn(qd, &e);
-    if (DP_UNLIKELY(!c)) {
-        rc = dp_qd_lock_conn(qd, &c);
-        if (rc)
-            return rc;
-        e = c->engine;
-    }
+    if (DP_UNLIKELY(!c))
+        return pop_any(qd, qt_out);
     if (DP_UNLIKELY(c->in_head != c->in_tail || !flow_is_plain(&c->flow) ||
-                    c->phase != DP_CONN_OPEN)) {
-        rc = dp_pop_slow(c, qd, qt_out);
-    } else {
-        rc = qt_alloc(&e->tokens, qd, DEMI_OPC_POP, &s);
-        if (DP_LIKELY(rc == 0)) {
-            *qt_out = qt_token(&e->tokens, s);
-            qt_list_push_back(&c->pops, s);
-        }
-    }
-    dp_unlock(e);
-    return rc;
+                    c->phase != DP_CONN_OPEN || !e->tokens.free ||
+                    qt_alloc(&e->tokens, qd, DEMI_OPC_POP, &s)))
+        return pop_locked(c, qd, qt_out);
+    *qt_out = qt_token(&e->tokens, s);
+    qt_list_push_back(&c->pops, s);
+    return unlock(e);
 }
 
 int dp_pop(int32_t qd, demi_qtoken_t *qt_out) {
@@ -192,7 +268,7 @@ COLD void receive_refused(struct dp_conn *c, uint32_t slot, struct arena_block *
 
 /* Posts the receive in slot, whose message has been handed on, with another block. */
 HOT void post_again(struct dp_engine *e, struct dp_conn *c, uint32_t slot, uint64_t wr_id) {
-    struct ibv_recv_wr *bad = NULL;
+    struct ibv_recv_wr *bad;
     struct arena_block *b = arena_take_fast(&e->cache, c->fast.recv_class, c->local.recv_size);
 
     if (DP_UNLIKELY(!b)) {
@@ -217,8 +293,38 @@ HOT void post_again(struct dp_engine *e, struct dp_conn *c, uint32_t slot, uint6
     flow_return_data(&c->flow);
 }
 
+/* The pop that a caller of demi_wait waits for, and where its result goes. */
+struct awaited {
+    struct qt_slot *slot; /* NULL: it has been taken */
+    demi_qtoken_t qt;
+    demi_qresult_t *out;
+};
+
+/* Hands a message to whoever waits in this very call. */
+HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
+                  struct awaited *a) {
+    a->out->qr_opcode = DEMI_OPC_POP;
+    a->out->qr_qd = a->slot->qd;
+    a->out->qr_qt = a->qt;
+    a->out->qr_ret = 0;
+    arena_give_fast(&e->cache, b, FRAME_HEADER_SIZE, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
+                    &a->out->qr_value.sga);
+    qt_release(&e->tokens, a->slot);
+    a->slot = NULL;
+}
+
+/* Completes a pop with a message, for whoever will wait for it. */
+HOT void give_later(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
+                    struct qt_slot *s) {
+    arena_give_fast(&e->cache, b, FRAME_HEADER_SIZE, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
+                    &s->value.sga);
+    (void)qt_finish(&e->tokens, s, DEMI_OPC_POP, 0);
+    dp_announce(e, s);
+}
+
 /* A message for the oldest pending pop. False: not that plain; nothing has changed. */
-HOT bool received(struct dp_engine *e, struct dp_conn *c, const struct ibv_wc *wc) {
+HOT bool received(struct dp_engine *e, struct dp_conn *c, const struct ibv_wc *wc,
+                  struct awaited *a) {
     uint32_t slot = dp_wr_slot(wc->wr_id), bytes = wc->byte_len;
     struct qt_slot *s = c->pops.head;
 
@@ -228,14 +334,11 @@ HOT bool received(struct dp_engine *e, struct dp_conn *c, const struct ibv_wc *w
     if (DP_UNLIKELY(!b || !flow_receive_data(&c->flow, (const uint8_t *)b->addr, bytes,
                                              c->local.recv_size)))
         return false;
-    qt_list_remove(&c->pops, s);
-    arena_give_fast(&e->cache, b, FRAME_HEADER_SIZE, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
-                    &s->value.sga);
-    (void)qt_finish(&e->tokens, s, DEMI_OPC_POP, 0);
-    if (DP_UNLIKELY(s->watched))
-        dp_notice_token(e, qt_token(&e->tokens, s));
-    e->done_seq++;
-    dp_ring(e);
+    (void)qt_list_pop_front(&c->pops);
+    if (DP_LIKELY(s == a->slot && !s->watched))
+        give_now(e, c, b, bytes, a);
+    else
+        give_later(e, c, b, bytes, s);
     c->fast.pops++;
     c->stats.bytes_in += bytes - FRAME_HEADER_SIZE;
     post_again(e, c, slot, wc->wr_id);
@@ -253,17 +356,18 @@ HOT bool sent(struct dp_conn *c, const struct ibv_wc *wc) {
         return false;
     c->tx_tail += n;
     c->tx_signaled--; /* signalled ones come one by one */
+    c->tx[(c->tx_tail - 1) & c->send_mask].signaled = false;
     if (DP_UNLIKELY(c->pending.head || !flow_is_plain(&c->flow)))
         dp_conn_dirty(c);
     return true;
 }
 
-HOT void completion(struct dp_engine *e, const struct ibv_wc *wc) {
+HOT void completion(struct dp_engine *e, const struct ibv_wc *wc, struct awaited *a) {
     struct dp_conn *c = dp_conn_find(e, dp_wr_conn(wc->wr_id), dp_wr_gen(wc->wr_id));
 
     if (DP_LIKELY(c && wc->status == IBV_WC_SUCCESS && c->phase == DP_CONN_OPEN && !c->dirty)) {
         if (DP_LIKELY(dp_wr_kind(wc->wr_id) == DP_WR_RECV)) {
-            if (received(e, c, wc))
+            if (DP_LIKELY(received(e, c, wc, a)))
                 return;
         } else if (sent(c, wc)) {
             return;
@@ -272,17 +376,24 @@ HOT void completion(struct dp_engine *e, const struct ibv_wc *wc) {
     dp_poll_dispatch(e, wc);
 }
 
-/* As dp_poll_locked. */
-HOT void poll_cqs(struct dp_engine *e) {
-    struct dp_cq *q;
+/* What n completions say that have been taken from q, and those that come after. */
+static __attribute__((noinline)) void take_batch(struct dp_engine *e, struct dp_cq *q, int n,
+                                                 struct awaited *a) {
+    for (int rounds = 8;;) {
+        for (int i = 0; i < n; i++)
+            completion(e, &e->wc[i], a);
+        if (n < DP_POLL_BATCH || --rounds == 0)
+            return;
+        n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
+    }
+}
 
-    TAILQ_FOREACH(q, &e->cqs, link) {
-        int n, rounds = 8;
-        do {
-            n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
-            for (int i = 0; i < n; i++)
-                completion(e, &e->wc[i]);
-        } while (DP_UNLIKELY(n == DP_POLL_BATCH) && --rounds);
+/* As dp_poll_locked; nearly always there is one CQ and one completion. */
+HOT void poll_cqs(struct dp_engine *e, struct awaited *a) {
+    for (struct dp_cq *q = TAILQ_FIRST(&e->cqs); q; q = TAILQ_NEXT(q, link)) {
+        int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
+        if (n > 0)
+            take_batch(e, q, n, a);
     }
     if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
         dp_poll_settle(e);
@@ -290,31 +401,100 @@ HOT void poll_cqs(struct dp_engine *e) {
 
 /* ---- Wait ------------------------------------------------------------------------------ */
 
+/* Whatever has to be done to wait for one token. */
+static __attribute__((noinline)) int wait_any_one(demi_qtoken_t qt, demi_qresult_t *qr_out,
+                                                  const struct timespec *timeout) {
+    int offset;
+    return dp_wait_any_slow(&qt, 1, qr_out, &offset, timeout);
+}
+
+/* The rest of poll_for. Locked at entry. */
+static __attribute__((noinline)) int polled(struct dp_engine *e, struct qt_slot *s,
+                                            demi_qtoken_t qt, demi_qresult_t *qr_out,
+                                            const struct timespec *timeout) {
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
+        dp_poll_settle(e);
+    if (qt_holds(s, qt, QT_DONE)) {
+        qt_take(&e->tokens, s, qt, qr_out);
+        return unlock(e);
+    }
+    (void)unlock(e);
+    return wait_any_one(qt, qr_out, timeout);
+}
+
+/* The same, of every CQ. */
+static __attribute__((noinline)) int poll_all(struct dp_engine *e, struct qt_slot *s,
+                                              demi_qtoken_t qt, demi_qresult_t *qr_out,
+                                              const struct timespec *timeout) {
+    struct awaited a = {.slot = s, .qt = qt, .out = qr_out};
+
+    poll_cqs(e, &a);
+    return a.slot ? polled(e, s, qt, qr_out, timeout) : unlock(e);
+}
+
+/* The same, with more than one completion of the only CQ. */
+static __attribute__((noinline)) int poll_batch(struct dp_engine *e, struct qt_slot *s,
+                                                demi_qtoken_t qt, demi_qresult_t *qr_out,
+                                                const struct timespec *timeout, int n) {
+    struct awaited a = {.slot = s, .qt = qt, .out = qr_out};
+
+    take_batch(e, TAILQ_FIRST(&e->cqs), n, &a);
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
+        dp_poll_settle(e);
+    return a.slot ? polled(e, s, qt, qr_out, timeout) : unlock(e);
+}
+
+/*
+ * The token is not done: its result after one poll, or what is slower. Locked at entry.
+ * Nearly always there is one CQ, and one completion in it.
+ */
+static __attribute__((noinline)) int poll_for(struct dp_engine *e, struct qt_slot *s,
+                                              demi_qtoken_t qt, demi_qresult_t *qr_out,
+                                              const struct timespec *timeout) {
+    struct dp_cq *q = TAILQ_FIRST(&e->cqs);
+    struct awaited a = {.slot = s, .qt = qt, .out = qr_out};
+
+    if (DP_UNLIKELY(!qt_holds(s, qt, QT_PENDING) || !q))
+        return polled(e, s, qt, qr_out, timeout);
+    if (DP_UNLIKELY(TAILQ_NEXT(q, link)))
+        return poll_all(e, s, qt, qr_out, timeout);
+    int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
+    if (DP_UNLIKELY(n > 1))
+        return poll_batch(e, s, qt, qr_out, timeout, n);
+    if (DP_LIKELY(n == 1)) {
+        completion(e, &e->wc[0], &a);
+        if (DP_LIKELY(!a.slot && TAILQ_EMPTY(&e->dirty)))
+            return unlock(e);
+    }
+    if (DP_UNLIKELY(!a.slot)) {
+        dp_poll_settle(e);
+        return unlock(e);
+    }
+    return polled(e, s, qt, qr_out, timeout);
+}
+
 /* One token: takes its result if it is there now, or after one poll. */
 HOT int wait_one(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec *timeout) {
     struct dp_engine *e = dp_engine_of_token(qt);
-    int offset;
 
-    if (DP_UNLIKELY(timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 ||
-                                timeout->tv_nsec >= 1000000000)))
+    if (DP_UNLIKELY(timeout) &&
+        (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000))
         return EINVAL;
-    if (DP_UNLIKELY(!e || !qr_out))
+    if (DP_UNLIKELY(!e))
         return EINVAL;
-    dp_lock(e);
+    if (DP_UNLIKELY(!qr_out))
+        return EINVAL;
+    if (!try_lock(e))
+        return wait_any_one(qt, qr_out, timeout);
     __atomic_store_n(&e->activity, e->activity + 1, __ATOMIC_RELAXED);
-    struct qt_slot *s = qt_find(&e->tokens, qt, QT_DONE);
-    if (!s && qt_find(&e->tokens, qt, QT_PENDING)) {
-        poll_cqs(e);
-        s = qt_find(&e->tokens, qt, QT_DONE);
-    }
-    if (DP_UNLIKELY(!s)) {
-        dp_unlock(e);
-        return dp_wait_any_slow(&qt, 1, qr_out, &offset, timeout);
-    }
+    struct qt_slot *s = qt_slot_of(&e->tokens, qt);
+    if (DP_UNLIKELY(!s))
+        return unlock_invalid(e);
+    if (!qt_holds(s, qt, QT_DONE))
+        return poll_for(e, s, qt, qr_out, timeout);
     qt_take(&e->tokens, s, qt, qr_out);
-    /* This thread has not slept and has been nobody's leader: there is nothing to hand over. */
-    dp_unlock(e);
-    return 0;
+    /* This thread has been nobody's leader: there is nothing to hand over. */
+    return unlock(e);
 }
 
 int dp_wait(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec *timeout) {
@@ -367,17 +547,20 @@ COLD int sgafree_slow(struct dp_engine *e, const demi_sgarray_t *sga) {
     return rc;
 }
 
+/* The same, locked at entry. */
+COLD int sgafree_unlock(struct dp_engine *e, const demi_sgarray_t *sga) {
+    dp_unlock(e);
+    return sgafree_slow(e, sga);
+}
+
 HOT int sgafree(struct dp_engine *e, demi_sgarray_t *sga) {
     if (DP_UNLIKELY(!sga))
         return EINVAL;
-    if (DP_LIKELY(e && !__atomic_load_n(&dp_starving, __ATOMIC_RELAXED))) {
-        dp_lock(e);
-        bool freed = arena_sgafree_fast(&e->cache, sga);
-        dp_unlock(e);
-        if (DP_LIKELY(freed))
-            return 0;
-    }
-    return sgafree_slow(e, sga);
+    if (DP_UNLIKELY(!e || __atomic_load_n(&dp_starving, __ATOMIC_RELAXED)) || !try_lock(e))
+        return sgafree_slow(e, sga);
+    if (DP_UNLIKELY(!arena_sgafree_fast(&e->cache, sga)))
+        return sgafree_unlock(e, sga);
+    return unlock(e);
 }
 
 int dp_sgafree(struct dp_engine *e, demi_sgarray_t *sga) {
@@ -387,6 +570,7 @@ int dp_sgafree(struct dp_engine *e, demi_sgarray_t *sga) {
 int demi_sgafree(demi_sgarray_t *sga) {
     if (DP_UNLIKELY(!dp_process_ready()))
         return ENOSYS;
-    struct dp_engine *own = dp_process_own;
-    return sgafree(DP_LIKELY(own) ? own : dp_process_engine(), sga);
+    if (DP_UNLIKELY(!dp_process_own))
+        return sgafree_slow(dp_process_engine(), sga);
+    return sgafree(dp_process_own, sga);
 }

@@ -106,7 +106,8 @@ struct dp_tx {
     struct qt_slot *push;      /* a push that completes with it, or NULL */
     struct arena_block *block; /* its memory, or NULL */
     bool signaled;
-    bool bare; /* of fast.c: nothing to do when it completes; not counted in tx_laden */
+    /* of fast.c: nothing to do when it completes, not counted in tx_laden; so are free entries */
+    bool bare;
 };
 
 enum dp_conn_phase {
@@ -182,6 +183,7 @@ struct dp_conn {
         uint32_t most;       /* longest payload that goes this way; 0: none, or not established */
         uint32_t recv_class; /* of a receive's block */
         uint64_t pushes, pops;
+        uint64_t send_id; /* of entry 0 of the send queue */
         struct ibv_send_wr send;
         struct ibv_sge send_sge[2];
         struct ibv_recv_wr recv;
@@ -268,13 +270,17 @@ static inline void dp_unlock(struct dp_engine *e) {
         dp_mutex_unlock(&e->lock);
 }
 /* The engine that a token names, alive or not, or NULL. Unlocked; engines are never freed. */
-struct dp_engine *dp_engine_of_token(demi_qtoken_t qt);
+extern struct dp_engine *dp_engines[QT_ENGINE_MAX + 2] __attribute__((visibility("hidden")));
+static inline struct dp_engine *dp_engine_of_token(demi_qtoken_t qt) {
+    return __atomic_load_n(&dp_engines[qt_token_engine(qt)], __ATOMIC_ACQUIRE);
+}
 
 /*
  * Memory has come back while some connection has none for its receives: has the engines of
  * such connections look again. Unlocked.
  */
-extern uint32_t dp_starving; /* connections in the process that starve; atomic */
+/* Connections in the process that starve; atomic. */
+extern uint32_t dp_starving __attribute__((visibility("hidden")));
 void dp_feed_starving(void);
 
 /* Counts of what is alive in the process; atomic. */
@@ -292,22 +298,16 @@ struct dp_qd {
     struct dp_engine *engine; /* atomic; NULL: free */
     struct dp_conn *conn;     /* the rest under the engine's lock */
     uint8_t state;            /* enum dp_qd_state */
-};
+} __attribute__((aligned(32)));
 
-/* Chunks never move and are kept: a look-up needs no lock. */
-#define DP_QD_CHUNK_SHIFT 8
-#define DP_QD_CHUNK (1 << DP_QD_CHUNK_SHIFT)
-#define DP_QD_CHUNKS 256
-#define DP_QD_MAX (DP_QD_CHUNK * DP_QD_CHUNKS)
-extern struct dp_qd *dp_qd_chunks[DP_QD_CHUNKS]; /* atomic */
+/* All descriptors; the system gives pages for those that have been in use only. */
+#define DP_QD_MAX 65536
+extern struct dp_qd dp_qds[DP_QD_MAX] __attribute__((visibility("hidden")));
 
 /* The entry of a descriptor, in use or not, or NULL. Unlocked. */
 static inline struct dp_qd *dp_qd_entry(int32_t qd) {
     uint32_t i = (uint32_t)qd - DP_QD_FIRST; /* wraps below */
-    if (i >= DP_QD_MAX)
-        return NULL;
-    struct dp_qd *chunk = __atomic_load_n(&dp_qd_chunks[i >> DP_QD_CHUNK_SHIFT], __ATOMIC_ACQUIRE);
-    return chunk ? &chunk[i & (DP_QD_CHUNK - 1)] : NULL;
+    return DP_LIKELY(i < DP_QD_MAX) ? &dp_qds[i] : NULL;
 }
 
 /* The entry of a descriptor of e, which is locked, or NULL. */

@@ -1,9 +1,7 @@
 /* The table of queue descriptors: process-wide, the lowest free one first. */
 #include "internal.h"
 
-#include <stdlib.h>
-
-struct dp_qd *dp_qd_chunks[DP_QD_CHUNKS];
+struct dp_qd dp_qds[DP_QD_MAX];
 static uint64_t used[DP_QD_MAX / 64]; /* a bit for each descriptor, under table_lock */
 static struct dp_mutex table_lock;
 
@@ -66,16 +64,7 @@ int dp_qd_alloc(struct dp_engine *e, int32_t *qd_out) {
         if (used[w] == UINT64_MAX)
             continue;
         int i = w * 64 + __builtin_ctzll(~used[w]);
-        struct dp_qd *chunk = dp_qd_chunks[i >> DP_QD_CHUNK_SHIFT];
-        if (!chunk) {
-            chunk = (struct dp_qd *)calloc(DP_QD_CHUNK, sizeof(*chunk));
-            if (!chunk) {
-                rc = ENOMEM;
-                break;
-            }
-            __atomic_store_n(&dp_qd_chunks[i >> DP_QD_CHUNK_SHIFT], chunk, __ATOMIC_RELEASE);
-        }
-        struct dp_qd *q = &chunk[i & (DP_QD_CHUNK - 1)];
+        struct dp_qd *q = &dp_qds[i];
         dp_lock(e);
         if (e->alive) {
             used[w] |= UINT64_C(1) << (i & 63);

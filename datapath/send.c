@@ -162,8 +162,7 @@ static void retire(struct dp_conn *c, bool failed) {
         qt_list_push_back(&c->doomed, tx->push);
     else if (tx->push)
         dp_complete(c->engine, tx->push, DEMI_OPC_PUSH, 0);
-    tx->push = NULL;
-    tx->block = NULL;
+    *tx = (struct dp_tx){.bare = true};
 }
 
 void dp_send_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status) {

@@ -84,8 +84,8 @@ enum qt_state {
  * One operation. Who owns which field, always under the engine's lock:
  * - free:    the table owns everything.
  * - pending: next, prev, owner, u32, u64, value and scratch are for whoever carries the
- *            operation out (for example to queue it in a qt_list of its connection). They
- *            are zero after qt_alloc. The slot must be off every list of the owner's
+ *            operation out (for example to queue it in a qt_list of its connection). But for
+ *            value they are zero after qt_alloc. The slot must be off every list of the owner's
  *            before qt_complete or qt_abandon.
  * - done:    next and prev are the table's again; owner, u32, u64 and scratch mean nothing.
  */
@@ -188,6 +188,7 @@ struct qt_table {
     struct qt_slot *free;    /* LIFO through next: the warmest first */
     struct qt_list done;     /* completed, not watched, oldest first, but for the newest: */
     struct qt_slot *newest;  /* linked when the next one comes, if it is still there then */
+    uint64_t engine_bits;    /* engine, in its place in a token */
     uint32_t engine;
     uint32_t max;          /* tokens alive at most */
     uint32_t made;         /* slots handed out at least once: indices below are in use or free */
@@ -207,6 +208,7 @@ static inline int qt_table_init(struct qt_table *t, uint32_t engine, uint32_t ma
         return EINVAL;
     memset(t, 0, sizeof(*t));
     t->engine = engine;
+    t->engine_bits = qt_token_make(engine, 0, 0);
     t->max = max ? max : QT_DEFAULT_MAX;
     t->word_max = QT_GEN_MAX << QT_STATE_BITS;
     t->alloc = aligned_alloc;
@@ -228,7 +230,8 @@ static inline int qt_table_destroy(struct qt_table *t) {
 
 /* The token of a slot that is pending or done. */
 static inline demi_qtoken_t qt_token(const struct qt_table *t, const struct qt_slot *s) {
-    return qt_token_make(t->engine, qt_gen(s), s->index);
+    uint64_t gen = __atomic_load_n(&s->word, __ATOMIC_RELAXED) & ~QT_STATE_MASK;
+    return t->engine_bits | gen << (QT_INDEX_BITS - QT_STATE_BITS) | s->index;
 }
 
 /* A slot never used before, or NULL. */
@@ -277,9 +280,10 @@ static inline int qt_alloc(struct qt_table *t, int32_t qd, enum demi_opcode op,
     s->outcome = DEMI_OPC_INVALID;
     s->u32 = 0;
     s->u64 = 0;
-    memset(&s->value, 0, sizeof(s->value));
     memset(s->scratch, 0, sizeof(s->scratch));
-    qt_set_word(s, qt_gen(s), QT_PENDING);
+    /* A free slot's word has the state 0. */
+    __atomic_store_n(&s->word, __atomic_load_n(&s->word, __ATOMIC_RELAXED) | QT_PENDING,
+                     __ATOMIC_RELEASE);
     t->alive++;
     *out = s;
     return 0;
@@ -308,17 +312,20 @@ static inline struct qt_slot *qt_alloc_done(struct qt_table *t, int32_t qd, enum
 }
 
 /*
- * The slot of a token of this table's engine if that token has the wanted state; NULL for
- * anything else. The caller knows the engine: it has found the table by it.
+ * The slot that a token of this table's engine names, whatever has become of the token, or
+ * NULL. The caller knows the engine: it has found the table by it.
  */
-static inline struct qt_slot *qt_find(const struct qt_table *t, demi_qtoken_t qt,
-                                      enum qt_state state) {
+static inline struct qt_slot *qt_slot_of(const struct qt_table *t, demi_qtoken_t qt) {
     uint32_t i = qt_token_index(qt);
     if (__builtin_expect(i >= t->made, 0))
         return NULL;
-    struct qt_slot *s = &t->chunks[i >> QT_CHUNK_SHIFT][i & (QT_CHUNK_SLOTS - 1)];
-    uint64_t want = qt_token_gen(qt) << QT_STATE_BITS | (uint64_t)state;
-    return __atomic_load_n(&s->word, __ATOMIC_RELAXED) == want ? s : NULL;
+    return &t->chunks[i >> QT_CHUNK_SHIFT][i & (QT_CHUNK_SLOTS - 1)];
+}
+
+/* Whether slot s holds the token, and the token has the state, which is not QT_FREE. */
+static inline bool qt_holds(const struct qt_slot *s, demi_qtoken_t qt, enum qt_state state) {
+    return __atomic_load_n(&s->word, __ATOMIC_RELAXED) ==
+           (qt_token_gen(qt) << QT_STATE_BITS | (uint64_t)state);
 }
 
 /* The slot of a live token of this table, pending or done; NULL for anything else. */
