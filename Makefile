@@ -18,15 +18,19 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## install the Debian packages that are missing (root, or sudo)
+setup: packages $(SOFT_ROCE) ## install missing Debian packages (root, or sudo), fetch the guests' kernel
+	@$(SOFT_ROCE) fetch --if-missing >/dev/null
+
+.PHONY: packages
+packages:
 	@scripts/setup.sh
 
 .PHONY: demo
-demo: setup $(SOFT_ROCE) $(BUILD)/rping-demi ## run the main job, rping-demi over Soft-RoCE
+demo: setup $(BUILD)/rping-demi ## run the main job, rping-demi over Soft-RoCE
 	@$(SOFT_ROCE) run --timeout 2m -- scripts/demo.sh
 
 .PHONY: build
-build: setup $(SOFT_ROCE) $(BUILD)/rping-demi lib ## build everything into build/
+build: packages $(SOFT_ROCE) $(BUILD)/rping-demi lib ## build everything into build/
 	@scripts/build-examples.sh
 
 .PHONY: $(BUILD)/rping-demi
@@ -36,7 +40,7 @@ $(BUILD)/rping-demi:
 	@$(GO) build -trimpath -o $(BUILD)/hello-go ./examples/go/hello
 
 .PHONY: lib
-lib: setup ## build the C library, libdemikernel.so.1
+lib: packages ## build the C library, libdemikernel.so.1
 	@PREFIX=$(PREFIX) scripts/build-lib.sh
 
 # The init of the guests lies beside the program, which looks for it there. Both are static.
@@ -55,13 +59,13 @@ install: lib $(BUILD)/rping-demi ## install library, headers and rping-demi unde
 	install -m 0755 $(BUILD)/rping-demi $(DESTDIR)$(PREFIX)/bin/
 
 .PHONY: test
-test: lint test-unit build ## run all tests in their short form, Soft-RoCE included
+test: lint test-unit setup build ## run all tests in their short form, Soft-RoCE included
 	$(GO) test -tags qemu -timeout 8m -run '^TestGuest' ./soft-roce ./soft-roce/testbed
 	$(SOFT_ROCE) test --short --skip-packages-without ./...
 	$(SOFT_ROCE) test --hosts 2 --short --skip-packages-without ./...
 
 .PHONY: test-unit
-test-unit: setup ## run the tests that need no RDMA device, with the race detector
+test-unit: packages ## run the tests that need no RDMA device, with the race detector
 	$(GO) test -race -timeout 2m ./...
 
 .PHONY: test-all
@@ -77,7 +81,7 @@ test-interop: build ## run rping-demi against stock rping on Soft-RoCE; a table 
 	@$(SOFT_ROCE) run --timeout 30m -- $(BUILD)/interop $(INTEROP_FLAGS)
 
 .PHONY: lint
-lint: setup ## static checks of Go and C
+lint: packages ## static checks of Go and C
 	$(GO) vet -tags rdma,rdma2,qemu ./...
 	$(TOOL) golangci-lint run ./...
 	scripts/check-c.sh
@@ -88,7 +92,7 @@ bench: build ## run the benchmarks, those that need RDMA on Soft-RoCE
 	$(SOFT_ROCE) test --bench . --timeout 30m --test-timeout 20m --skip-packages-without ./...
 
 .PHONY: bench-instr
-bench-instr: setup ## count the instructions of a message under callgrind
+bench-instr: packages ## count the instructions of a message under callgrind
 	@scripts/bench-instr.sh
 
 .PHONY: clean

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"catmint/soft-roce/internal/kernel"
+	"catmint/soft-roce/internal/roce"
 	"catmint/soft-roce/testbed"
 )
 
@@ -16,7 +17,7 @@ func fetchMain(
 ) (int, error) {
 	fs := pflag.NewFlagSet("fetch", pflag.ContinueOnError)
 	version := fs.String("kernel", kernel.Newest, "newest, or a version such as 6.1")
-	missing := fs.Bool("if-missing", false, "do nothing if the cache has one")
+	missing := fs.Bool("if-missing", false, "do nothing if the cache has one, or if this machine needs none")
 	if err := parse(fs, args, std, "soft-roce fetch [flags]"); err != nil {
 		return 0, err
 	}
@@ -24,6 +25,9 @@ func fetchMain(
 		return 0, usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
 	}
 	defer limit(cancel, 0, signals)()
+	if *missing && roce.NativePossible() == nil {
+		return 0, nil
+	}
 	dir, err := testbed.CacheDir()
 	if err != nil {
 		return statusFailure, err
