@@ -90,6 +90,8 @@ int dp_cq_remove(struct dp_cq *q) {
     dp_channel_drain(e);
     (void)dp_poll_drain(e, q);
     TAILQ_REMOVE(&e->cqs, q, link);
+    if (e->turn == q)
+        e->turn = NULL;
     __atomic_fetch_sub(&q->device->users, 1, __ATOMIC_ACQ_REL);
     dp_leader_refresh(e);
     dp_unlock(e);

@@ -73,6 +73,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     if (e->cfg.spin_ns == 0)
         e->cfg.spin_ns = DP_SPIN_NS;
     TAILQ_INIT(&e->cqs);
+    e->turn = NULL;
     TAILQ_INIT(&e->dirty);
     TAILQ_INIT(&e->noticed);
     arena_cache_init(&e->cache);

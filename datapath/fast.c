@@ -234,6 +234,7 @@ HOT int pop(int32_t qd, demi_qtoken_t *qt_out) {
                     qt_alloc(&e->tokens, qd, DEMI_OPC_POP, &s)))
         return pop_locked(c, qd, qt_out);
     *qt_out = qt_token(&e->tokens, s);
+    s->owner = c;
     qt_list_push_back(&c->pops, s);
     return unlock(e);
 }
@@ -388,17 +389,6 @@ static __attribute__((noinline)) void take_batch(struct dp_engine *e, struct dp_
     }
 }
 
-/* As dp_poll_locked; nearly always there is one CQ and one completion. */
-HOT void poll_cqs(struct dp_engine *e, struct awaited *a) {
-    for (struct dp_cq *q = TAILQ_FIRST(&e->cqs); q; q = TAILQ_NEXT(q, link)) {
-        int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
-        if (n > 0)
-            take_batch(e, q, n, a);
-    }
-    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
-        dp_poll_settle(e);
-}
-
 /* ---- Wait ------------------------------------------------------------------------------ */
 
 /* Whatever has to be done to wait for one token. */
@@ -408,7 +398,7 @@ static __attribute__((noinline)) int wait_any_one(demi_qtoken_t qt, demi_qresult
     return dp_wait_any_slow(&qt, 1, qr_out, &offset, timeout);
 }
 
-/* The rest of poll_for. Locked at entry. */
+/* The rest of poll_for, which has polled once. Locked at entry. */
 static __attribute__((noinline)) int polled(struct dp_engine *e, struct qt_slot *s,
                                             demi_qtoken_t qt, demi_qresult_t *qr_out,
                                             const struct timespec *timeout) {
@@ -418,59 +408,74 @@ static __attribute__((noinline)) int polled(struct dp_engine *e, struct qt_slot 
         qt_take(&e->tokens, s, qt, qr_out);
         return unlock(e);
     }
+    bool pending = qt_holds(s, qt, QT_PENDING);
     (void)unlock(e);
+    if (pending && timeout && timeout->tv_sec == 0 && timeout->tv_nsec == 0)
+        return ETIMEDOUT;
     return wait_any_one(qt, qr_out, timeout);
 }
 
-/* The same, of every CQ. */
-static __attribute__((noinline)) int poll_all(struct dp_engine *e, struct qt_slot *s,
-                                              demi_qtoken_t qt, demi_qresult_t *qr_out,
-                                              const struct timespec *timeout) {
+/* The same, with n completions in e->wc that have been taken from q. */
+static __attribute__((noinline)) int polled_many(struct dp_engine *e, struct qt_slot *s,
+                                                 demi_qtoken_t qt, demi_qresult_t *qr_out,
+                                                 const struct timespec *timeout, struct dp_cq *q,
+                                                 int n) {
     struct awaited a = {.slot = s, .qt = qt, .out = qr_out};
 
-    poll_cqs(e, &a);
-    return a.slot ? polled(e, s, qt, qr_out, timeout) : unlock(e);
-}
-
-/* The same, with more than one completion of the only CQ. */
-static __attribute__((noinline)) int poll_batch(struct dp_engine *e, struct qt_slot *s,
-                                                demi_qtoken_t qt, demi_qresult_t *qr_out,
-                                                const struct timespec *timeout, int n) {
-    struct awaited a = {.slot = s, .qt = qt, .out = qr_out};
-
-    take_batch(e, TAILQ_FIRST(&e->cqs), n, &a);
+    take_batch(e, q, n, &a);
     if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
         dp_poll_settle(e);
     return a.slot ? polled(e, s, qt, qr_out, timeout) : unlock(e);
 }
 
 /*
+ * One poll of a CQ that nobody waits for, the CQs taking turns. Its completions are settled
+ * by the caller.
+ */
+static __attribute__((noinline)) void poll_turn(struct dp_engine *e, const struct dp_cq *own) {
+    struct awaited nobody = {.slot = NULL};
+
+    e->turn = e->turn ? TAILQ_NEXT(e->turn, link) : NULL;
+    if (!e->turn)
+        e->turn = TAILQ_FIRST(&e->cqs);
+    if (e->turn == own)
+        return;
+    int n = ibv_poll_cq(e->turn->cq, DP_POLL_BATCH, e->wc);
+    if (n > 0)
+        take_batch(e, e->turn, n, &nobody);
+}
+
+/*
  * The token is not done: its result after one poll, or what is slower. Locked at entry.
- * Nearly always there is one CQ, and one completion in it.
+ *
+ * The poll is of the CQ that the operation completes in, so that it costs the same however
+ * many connections, and CQs for them, there are. At every 16th call another CQ has its turn;
+ * a caller that goes on waiting polls all.
  */
 static __attribute__((noinline)) int poll_for(struct dp_engine *e, struct qt_slot *s,
                                               demi_qtoken_t qt, demi_qresult_t *qr_out,
                                               const struct timespec *timeout) {
-    struct dp_cq *q = TAILQ_FIRST(&e->cqs);
     struct awaited a = {.slot = s, .qt = qt, .out = qr_out};
 
-    if (DP_UNLIKELY(!qt_holds(s, qt, QT_PENDING) || !q))
+    if (DP_UNLIKELY(!qt_holds(s, qt, QT_PENDING)))
         return polled(e, s, qt, qr_out, timeout);
-    if (DP_UNLIKELY(TAILQ_NEXT(q, link)))
-        return poll_all(e, s, qt, qr_out, timeout);
+    struct dp_conn *c = (struct dp_conn *)s->owner; /* of a pop */
+    struct dp_cq *q = c ? c->cq : NULL;
+    if (DP_UNLIKELY(!q)) {
+        (void)dp_poll_locked(e);
+        return polled(e, s, qt, qr_out, timeout);
+    }
+    if (DP_UNLIKELY((e->activity & 15) == 0))
+        poll_turn(e, q);
     int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
     if (DP_UNLIKELY(n > 1))
-        return poll_batch(e, s, qt, qr_out, timeout, n);
-    if (DP_LIKELY(n == 1)) {
-        completion(e, &e->wc[0], &a);
-        if (DP_LIKELY(!a.slot && TAILQ_EMPTY(&e->dirty)))
-            return unlock(e);
-    }
-    if (DP_UNLIKELY(!a.slot)) {
+        return polled_many(e, s, qt, qr_out, timeout, q, n);
+    if (DP_UNLIKELY(n < 1))
+        return polled(e, s, qt, qr_out, timeout);
+    completion(e, &e->wc[0], &a);
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
         dp_poll_settle(e);
-        return unlock(e);
-    }
-    return polled(e, s, qt, qr_out, timeout);
+    return DP_LIKELY(!a.slot) ? unlock(e) : polled(e, s, qt, qr_out, timeout);
 }
 
 /* One token: takes its result if it is there now, or after one poll. */

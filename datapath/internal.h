@@ -163,7 +163,7 @@ struct dp_conn {
     struct qt_list doomed;  /* pushes that came back with an error, oldest first */
 
     /* Receiving. */
-    struct qt_list pops; /* pending, oldest first; only while nothing is inbound */
+    struct qt_list pops; /* pending, owned by us, oldest first; only while nothing is inbound */
     struct dp_rx *rx;
     uint32_t rx_count; /* receives: both windows */
     uint32_t rx_posted;
@@ -229,6 +229,7 @@ struct dp_engine {
     uint32_t index;
     struct qt_table tokens;
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
+    struct dp_cq *turn; /* of fast.c: the CQ that it polls next beside the awaited one, or NULL */
     struct dp_conn_list dirty;
     uint32_t starved; /* connections without memory for receives */
 

