@@ -66,7 +66,7 @@ test: lint test-unit setup build ## run all tests in their short form, Soft-RoCE
 
 .PHONY: test-unit
 test-unit: packages ## run the tests that need no RDMA device, with the race detector
-	$(GO) test -race -timeout 10m ./...
+	$(GO) test -race -short -timeout 10m ./...
 
 .PHONY: test-all
 test-all: test ## run the long forms, too, on the newest kernel and on 6.1
