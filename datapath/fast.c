@@ -312,6 +312,9 @@ HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b,
                     &a->out->qr_value.sga);
     qt_release(&e->tokens, a->slot);
     a->slot = NULL;
+    /* Another thread may sleep for the same token, which has gone now. */
+    e->done_seq++;
+    dp_ring(e);
 }
 
 /* Completes a pop with a message, for whoever will wait for it. */

@@ -1,7 +1,9 @@
 /* Waiting: results, order, timeouts, and no lost wake-up among many threads. */
 #include <pthread.h>
 #include <poll.h>
+#include <sched.h>
 
+#include "internal.h"
 #include "world.h"
 
 static struct timespec ms(long n) {
@@ -470,6 +472,68 @@ static void a_token_that_goes_away_wakes_its_waiter(void) {
     world_close(&w);
 }
 
+struct rival {
+    demi_qtoken_t qt;
+    struct side *side;
+    int won; /* atomic */
+};
+
+/* Waits for a token that others wait for, too: one of them has it. */
+static void *waits_with_others(void *arg) {
+    struct rival *r = arg;
+    demi_qresult_t qr;
+    int rc = dp_wait(r->qt, &qr, NULL);
+    if (rc == 0) {
+        demi_sgarray_t sga = qr.qr_value.sga;
+        CHECK_EQ(dp_sgafree(r->side->engine, &sga), 0);
+        __atomic_fetch_add(&r->won, 1, __ATOMIC_RELAXED);
+    } else {
+        CHECK_EQ(rc, EINVAL);
+    }
+    return NULL;
+}
+
+static void *waits_for_control(void *arg) {
+    demi_qresult_t qr;
+    CHECK_EQ(dp_wait(*(demi_qtoken_t *)arg, &qr, NULL), 0);
+    return NULL;
+}
+
+static void until_asleep(struct dp_engine *e, uint32_t n) {
+    for (;;) {
+        dp_lock(e);
+        uint32_t asleep = e->sleepers;
+        dp_unlock(e);
+        if (asleep == n)
+            return;
+        (void)sched_yield();
+    }
+}
+
+static void a_poll_that_takes_a_token_wakes_those_who_sleep_for_it(void) {
+    struct world w;
+    pthread_t leader, t[2];
+    world_open(&w, threaded(DP_WAIT_BLOCK));
+    for (uint64_t round = 0; round < 200; round++) {
+        demi_qtoken_t other = control_token(&w.b);
+        struct rival r = {.qt = must_pop(&w.b), .side = &w.b};
+        CHECK_EQ(pthread_create(&leader, NULL, waits_for_control, &other), 0);
+        until_asleep(w.b.engine, 1);
+        for (int i = 0; i < 2; i++)
+            CHECK_EQ(pthread_create(&t[i], NULL, waits_with_others, &r), 0);
+        until_asleep(w.b.engine, 3);
+        demi_qresult_t qr;
+        CHECK_EQ(dp_wait(must_push(&w.a, 64, 9, round), &qr, NULL), 0);
+        (void)waits_with_others(&r); /* polls at once */
+        for (int i = 0; i < 2; i++)
+            CHECK_EQ(pthread_join(t[i], NULL), 0);
+        CHECK_EQ(r.won, 1);
+        CHECK_EQ(dp_token_complete(other, DEMI_OPC_CONNECT, 0, NULL), 0);
+        CHECK_EQ(pthread_join(leader, NULL), 0);
+    }
+    world_close(&w);
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(a_token_is_redeemed_once),
@@ -485,6 +549,7 @@ int main(int argc, char **argv) {
         TEST(the_housekeeper_and_sleeping_threads_hand_over),
         TEST(two_threads_may_take_the_next_results),
         TEST(a_token_that_goes_away_wakes_its_waiter),
+        TEST(a_poll_that_takes_a_token_wakes_those_who_sleep_for_it),
     };
     return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
 }
