@@ -171,31 +171,45 @@ func TestSoftRoCEClosingWhileConnectingCancels(t *testing.T) {
 	a.quiesce(t)
 }
 
-// resources is what the kernel counts, as `rdma resource` shows it.
-func resources(t *testing.T) string {
+// resources is what the kernel counts, as `rdma resource` shows it, memory regions apart.
+func resources(t *testing.T) (others string, regions int) {
 	t.Helper()
 	list, err := netlink.RdmaResourceList()
 	require.NoError(t, err)
 	var out []string
 	for _, dev := range list {
 		for kind, n := range dev.RdmaResourceSummaryEntries {
+			switch kind {
+			case "mr":
+				regions += int(n)
+				continue
+			case "ctx": // librdmacm keeps its contexts until the process ends
+				continue
+			}
 			out = append(out, fmt.Sprintf("%s/%s=%d", dev.Name, kind, n))
 		}
 	}
 	sort.Strings(out)
-	return fmt.Sprint(out)
+	return fmt.Sprint(out), regions
 }
 
 func TestSoftRoCEThousandConnectionsLeaveNothingBehind(t *testing.T) {
+	others0, regions0 := resources(t)
+	t.Cleanup(func() { // after the shutdown of both libOSes
+		others1, regions1 := resources(t)
+		t.Log("at the end", others1, "memory regions", regions1)
+		require.Equal(t, others0, others1)
+		require.Equal(t, regions0, regions1)
+	})
 	a, b := newBed(t, testConfig())
 	n := 1000
 	if testing.Short() {
 		n = 150
 	}
-	cycles(t, a, b, b.addr, n, func() string {
-		s := resources(t)
-		t.Log(s)
-		return s
+	cycles(t, a, b, b.addr, n, func() (string, int) {
+		others, regions := resources(t)
+		t.Log(others, "memory regions", regions)
+		return others, regions
 	})
 }
 
