@@ -34,7 +34,7 @@ int dp_wc_errno(enum ibv_wc_status status) {
 int dp_conn_final_err(const struct dp_conn *c) {
     if (c->err_hard)
         return c->err;
-    if (c->established && flow_orderly(&c->flow))
+    if (c->established && flow_orderly(&c->flow) && !c->lost)
         return 0;
     return c->err ? c->err : ECONNRESET;
 }
@@ -77,7 +77,10 @@ void dp_close_settle(struct dp_conn *c) {
     end_if_quiet(c);
     if (c->phase == DP_CONN_ENDED) {
         if (c->established) {
+            dp_fetch_end(c);
+            dp_sources_release(c);
             int err = dp_conn_final_err(c);
+            dp_sources_fail(c, err ? err : EPIPE);
             dp_send_fail_pending(c, err ? err : EPIPE);
             dp_recv_settle(c);
         }
@@ -87,9 +90,11 @@ void dp_close_settle(struct dp_conn *c) {
         }
     }
     uint8_t want = c->flow.fin_want;
+    /* After a full close every large message has had its answer, either way. */
+    bool answered = want != FLOW_FULL || (c->flow.rts_owed == 0 && c->flow.rts_open == 0);
     if (want > c->told_drained &&
         (c->phase == DP_CONN_ENDED || (c->phase == DP_CONN_OPEN && flow_drained(&c->flow) &&
-                                       c->tx_signaled == 0 && !c->pending.head))) {
+                                       c->tx_signaled == 0 && !c->pending.head && answered))) {
         c->told_drained = want;
         dp_notice_conn(c, DP_BIT_DRAINED);
     }
@@ -158,6 +163,7 @@ void dp_conn_detach(struct dp_conn *c) {
     c->qp = NULL;
     dp_send_purge(c);
     dp_recv_purge(c);
+    dp_sources_release(c);
     c->phase = DP_CONN_ENDED;
     c->told_flushed = true;
     c->cq->used -= c->budget;

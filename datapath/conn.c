@@ -72,6 +72,8 @@ static void free_memory(struct dp_conn *c) {
     free(c->rx);
     free(c->rx_free);
     free(c->inbound);
+    free(c->fetches);
+    free(c->sources);
     free(c);
 }
 
@@ -87,8 +89,10 @@ static struct dp_conn *alloc_memory(const struct dp_conn_params *p) {
     c->rx = (struct dp_rx *)calloc(c->rx_count, sizeof(*c->rx));
     c->rx_free = (uint32_t *)calloc(c->rx_count, sizeof(*c->rx_free));
     c->inbound = (struct dp_inbound *)calloc(in, sizeof(*c->inbound));
-    c->headers = arena_alloc(&p->engine->cache, (size_t)tx * FRAME_HEADER_SIZE);
-    if (!c->tx || !c->rx || !c->rx_free || !c->inbound || !c->headers) {
+    uint32_t fetches = pow2(p->local.data_window);
+    c->fetches = (struct dp_fetch *)calloc(fetches, sizeof(*c->fetches));
+    c->headers = arena_alloc(&p->engine->cache, (size_t)tx * DP_HEADER_ROOM);
+    if (!c->tx || !c->rx || !c->rx_free || !c->inbound || !c->fetches || !c->headers) {
         free_memory(c);
         return NULL;
     }
@@ -96,6 +100,7 @@ static struct dp_conn *alloc_memory(const struct dp_conn_params *p) {
     for (uint32_t i = 0; i < tx; i++)
         c->tx[i].bare = true;
     c->in_mask = in - 1;
+    c->fetch_mask = fetches - 1;
     return c;
 }
 
@@ -126,6 +131,7 @@ static void unlink_conn(struct dp_engine *e, struct dp_conn *c) {
     if (c->dirty)
         TAILQ_REMOVE(&e->dirty, c, dirty_link);
     dp_recv_starve(c, false);
+    dp_fetch_starve(c, false);
     dp_notice_forget(c);
     table_remove(e, c);
 }
@@ -259,6 +265,7 @@ int dp_conn_establish(struct dp_conn *c, int32_t qd, const struct dp_conn_limits
     c->max_payload = peer->recv_size - FRAME_HEADER_SIZE;
     if (c->device->attr.max_msg_sz && peer->recv_size > c->device->attr.max_msg_sz)
         c->max_payload = (uint32_t)c->device->attr.max_msg_sz - FRAME_HEADER_SIZE;
+    c->read_depth = peer->reads < c->send_depth / 2 ? peer->reads : c->send_depth / 2;
     c->established = true;
     init_fast(c);
     /* What came early, in order of arrival; messages go to the ring's other end. */
@@ -275,10 +282,17 @@ int dp_conn_establish(struct dp_conn *c, int32_t qd, const struct dp_conn_limits
 void dp_conn_settle(struct dp_conn *c) {
     if (c->established)
         dp_recv_settle(c);
-    if (c->phase == DP_CONN_OPEN && (c->rx_owed_data | c->rx_owed_ctrl) && c->established)
-        (void)dp_recv_post(c); /* a failure has broken the connection */
-    if (c->phase == DP_CONN_OPEN && c->established)
-        dp_send_pump(c);
+    while (c->phase == DP_CONN_OPEN && c->established) {
+        if (c->rx_owed_data | c->rx_owed_ctrl)
+            (void)dp_recv_post(c); /* a failure has broken the connection */
+        if (DP_UNLIKELY(c->fetch_read != c->fetch_tail) && c->phase == DP_CONN_OPEN)
+            dp_fetch_pump(c);
+        if (c->phase == DP_CONN_OPEN)
+            dp_send_pump(c);
+        /* A DONE or RESET may have given a receive back. */
+        if (DP_LIKELY(!c->rx_owed_data) || c->starved)
+            break;
+    }
     dp_close_settle(c);
 }
 
@@ -309,7 +323,7 @@ uint64_t dp_conn_progress(struct dp_conn *c) {
     if (!c)
         return 0;
     dp_lock(c->engine);
-    uint64_t n = c->stats.bytes_out + c->flow.data_acked;
+    uint64_t n = c->stats.bytes_out + c->flow.data_acked + c->src_tail;
     dp_unlock(c->engine);
     return n;
 }

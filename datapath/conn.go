@@ -15,7 +15,10 @@ type ConnLimits struct {
 	RecvSize   uint32 // bytes of one receive, frame header included
 	DataWindow uint32 // receives for DATA and RTS
 	CtrlWindow uint32 // receives for control frames
-	MaxMessage uint64 // bytes of the largest message taken
+	MaxMessage uint64 // bytes of the largest message taken, at most 1 GiB
+	// Reads is how many RDMA READs it answers at once, as agreed on by CM; of the peer,
+	// our initiator depth. Not in the hello.
+	Reads uint32
 }
 
 func (l ConnLimits) c() C.struct_dp_conn_limits {
@@ -24,6 +27,7 @@ func (l ConnLimits) c() C.struct_dp_conn_limits {
 		data_window: C.uint32_t(l.DataWindow),
 		ctrl_window: C.uint32_t(l.CtrlWindow),
 		max_message: C.uint64_t(l.MaxMessage),
+		reads:       C.uint32_t(l.Reads),
 	}
 }
 
@@ -132,6 +136,7 @@ type ConnStats struct {
 	Pushes, Pops, BytesOut, BytesIn              uint64
 	FramesOut, FramesIn, CreditsOut, CreditsIn   uint64
 	PostSends, PostRecvs, RNREvents, InlineSends uint64
+	LargeOut, LargeIn, Reads                     uint64 // messages by RTS; READs posted
 }
 
 // Stats returns the connection's counters.
@@ -147,5 +152,6 @@ func (c *Conn) Stats() (ConnStats, error) {
 		CreditsOut: uint64(s.credits_out), CreditsIn: uint64(s.credits_in),
 		PostSends: uint64(s.post_sends), PostRecvs: uint64(s.post_recvs),
 		RNREvents: uint64(s.rnr_events), InlineSends: uint64(s.inline_sends),
+		LargeOut: uint64(s.large_out), LargeIn: uint64(s.large_in), Reads: uint64(s.reads),
 	}, nil
 }

@@ -121,7 +121,13 @@ struct dp_conn_limits {
     uint32_t recv_size;   /* bytes of one receive, frame header included */
     uint32_t data_window; /* receives for DATA and RTS */
     uint32_t ctrl_window; /* receives for control frames */
-    uint64_t max_message; /* bytes of the largest message taken */
+    uint64_t max_message; /* bytes of the largest message taken, at most 1 GiB */
+    /*
+     * RDMA READs that it answers at once, as agreed on by CM: of the peer, our initiator
+     * depth. Not in the hello. The engine has no more under way; with 0 it cannot fetch, and
+     * takes an RTS as a violation of the protocol.
+     */
+    uint32_t reads;
 };
 
 struct dp_conn_params {
@@ -189,6 +195,7 @@ struct dp_conn_stats {
     uint64_t pushes, pops, bytes_out, bytes_in;
     uint64_t frames_out, frames_in, credits_out, credits_in;
     uint64_t post_sends, post_recvs, rnr_events, inline_sends;
+    uint64_t large_out, large_in, reads; /* messages by RTS; READs posted */
 };
 int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out);
 /*

@@ -203,7 +203,7 @@ void dp_census(struct dp_census *out) {
         .descriptors = __atomic_load_n(&dp_counts.descriptors, __ATOMIC_RELAXED),
         .tokens = count_tokens(),
         .blocks = a.blocks,
-        .regions = a.regions,
+        .regions = a.regions + __atomic_load_n(&dp_counts.regions, __ATOMIC_RELAXED),
         .arena_bytes = a.bytes,
     };
 }

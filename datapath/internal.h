@@ -97,17 +97,51 @@ struct dp_rx {
 
 /* A message, or a frame that came before dp_conn_establish. */
 struct dp_inbound {
-    struct arena_block *block;
-    uint32_t bytes; /* header included */
+    struct arena_block *block; /* NULL: a large message, the next of fetches */
+    uint32_t bytes;            /* header included */
 };
 
 /* An entry of the send queue, from post until a completion at or after it. */
 struct dp_tx {
     struct qt_slot *push;      /* a push that completes with it, or NULL */
     struct arena_block *block; /* its memory, or NULL */
+    uint32_t read;             /* bytes of an RDMA READ, or 0, */
+    uint32_t number;           /* and the number of its RTS */
     bool signaled;
     /* of fast.c: nothing to do when it completes, not counted in tx_laden; so are free entries */
     bool bare;
+};
+
+#define DP_SOURCES 64u   /* RTS without an answer, of one connection at most */
+#define DP_PUSH_LARGE 1u /* qt_slot.u64 of a pending push that goes by RTS */
+
+/* A large message that the peer may read: from its RTS until DONE or RESET. */
+struct dp_source {
+    struct qt_slot *push; /* NULL: cancelled */
+    struct arena_block *block;
+    struct ibv_mr *mr; /* NULL: answered */
+};
+
+/* A large message of the peer's. */
+enum dp_fetch_state {
+    DP_FETCH_WAITING = 0,
+    DP_FETCH_READING,
+    DP_FETCH_DONE,   /* all bytes are in block */
+    DP_FETCH_REFUSED /* not all bytes are here, nor will they be */
+};
+
+struct dp_fetch {
+    struct arena_block *block; /* where it goes, from DP_FETCH_READING until it is popped */
+    uint64_t addr;             /* in the peer's memory */
+    uint32_t length, rkey, lkey;
+    uint32_t issued;   /* bytes for which READs have been posted, */
+    uint32_t returned; /* of which these have come back, */
+    uint32_t done;     /* and these with success */
+    uint32_t at;       /* index of its dp_inbound */
+    uint8_t state;     /* enum dp_fetch_state */
+    bool taken;        /* popped, or nobody will */
+    bool answered;     /* DONE or RESET has been sent */
+    bool charged;      /* counts as prefetched */
 };
 
 enum dp_conn_phase {
@@ -135,9 +169,11 @@ struct dp_conn {
     uint8_t phase;    /* enum dp_conn_phase */
     bool established; /* flow is valid; before, frames that come are kept in inbound */
     bool told_flushed;
-    bool commanded;    /* libos knows that it is over: dp_conn_fail or _disconnected */
-    bool recv_flushed; /* a receive came back with an error: no message follows */
-    bool starved;      /* no memory for a receive: tried again at each poll */
+    bool commanded;     /* libos knows that it is over: dp_conn_fail or _disconnected */
+    bool recv_flushed;  /* a receive came back with an error: no message follows */
+    bool starved;       /* no memory for a receive: tried again at each poll */
+    bool fetch_starved; /* no memory for a large message that is wanted: the same */
+    bool lost;          /* it ended before a large message was whole */
     bool dirty;
     uint8_t told_drained; /* level of the last DP_NOTICE_DRAINED */
     uint8_t told_fin;     /* level of the last DP_NOTICE_PEER_FIN */
@@ -157,13 +193,17 @@ struct dp_conn {
     uint32_t max_inline;
     uint32_t max_payload; /* of a DATA frame, by the peer's receive size */
     struct dp_tx *tx;
-    struct arena_block *headers; /* FRAME_HEADER_SIZE for each entry of tx */
+    struct arena_block *headers; /* DP_HEADER_ROOM for each entry of tx */
     uint32_t headers_lkey;
-    struct qt_list pending; /* pushes not posted yet, oldest first */
-    struct qt_list doomed;  /* pushes that came back with an error, oldest first */
+    struct qt_list pending;    /* pushes not posted yet, oldest first */
+    struct qt_list doomed;     /* pushes that came back with an error, oldest first */
+    struct dp_source *sources; /* by number of RTS, DP_SOURCES; made at the first large push */
+    uint32_t src_tail;         /* oldest RTS without an answer */
 
     /* Receiving. */
-    struct qt_list pops; /* pending, owned by us, oldest first; only while nothing is inbound */
+    /* Pending, owned by us, oldest first; only while nothing is inbound, or a large message
+       that is not here yet comes first. */
+    struct qt_list pops;
     struct dp_rx *rx;
     uint32_t rx_count; /* receives: both windows */
     uint32_t rx_posted;
@@ -174,6 +214,16 @@ struct dp_conn {
     struct dp_inbound *inbound; /* ring: messages that nobody has popped; before
                                    dp_conn_establish, frames in order of arrival */
     uint32_t in_mask, in_head, in_tail;
+    struct dp_fetch *fetches; /* ring, by number of RTS */
+    uint32_t fetch_mask;
+    uint32_t fetch_head;   /* oldest that is not both taken and answered */
+    uint32_t fetch_answer; /* next to be answered by DONE or RESET */
+    uint32_t fetch_pop;    /* next to be popped: those from here are inbound */
+    uint32_t fetch_read;   /* next of which not all READs are posted */
+    uint32_t fetch_tail;   /* of the next RTS */
+    uint32_t reads;        /* READs in flight, */
+    uint32_t read_depth;   /* and at most */
+    uint64_t prefetched;   /* bytes of messages that are fetched and not popped */
 
     /*
      * For fast.c: work requests with all but the message filled in, and its own counts, which
@@ -231,7 +281,8 @@ struct dp_engine {
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
     struct dp_cq *turn; /* of fast.c: the CQ that it polls next beside the awaited one, or NULL */
     struct dp_conn_list dirty;
-    uint32_t starved; /* connections without memory for receives */
+    uint32_t starved;    /* connections without memory for receives, or for large messages */
+    uint64_t prefetched; /* as dp_conn.prefetched, of all connections */
 
     uint32_t wake_seq; /* futex; changes with each ring */
     int wake_fd;       /* eventfd: rings the leader */
@@ -286,7 +337,7 @@ void dp_feed_starving(void);
 
 /* Counts of what is alive in the process; atomic. */
 struct dp_counts {
-    uint64_t engines, devices, cqs, conns, descriptors;
+    uint64_t engines, devices, cqs, conns, descriptors, regions; /* regions: for one message */
 };
 extern struct dp_counts dp_counts;
 static inline void dp_count(uint64_t *n, int64_t by) {
@@ -405,6 +456,51 @@ void dp_send_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status);
 void dp_send_purge(struct dp_conn *c);
 /* Fails pushes that have not been posted. Locked. */
 void dp_send_fail_pending(struct dp_conn *c, int err);
+
+/* ---- rendezvous.c ---------------------------------------------------------------------------
+ */
+
+/* Bytes of the longest frame that is not sent from the application's memory: an RTS. */
+#define DP_HEADER_ROOM (FRAME_HEADER_SIZE + FRAME_RTS_SIZE)
+
+/* All locked. Room for what large pushes need. ENOMEM. */
+int dp_source_init(struct dp_conn *c);
+/*
+ * Registers a pending large push whose turn it is. EAGAIN: not before the peer has answered
+ * another one. Any other errno is that of the push.
+ */
+int dp_source_prepare(struct dp_conn *c, struct qt_slot *s);
+/* Writes the payload of its RTS: FRAME_RTS_SIZE bytes. */
+void dp_source_rts(const struct qt_slot *s, uint8_t *body);
+/* Its RTS, whose number is in u32, has been posted: takes over the push's block and region. */
+void dp_source_posted(struct dp_conn *c, struct qt_slot *s);
+/* A pending push ends without an RTS: its region goes, if it has one. */
+void dp_source_drop(struct dp_conn *c, struct qt_slot *s);
+/* DONE or RESET has come. EPROTO: of no open RTS. */
+int dp_source_answered(struct dp_conn *c, uint32_t number, bool done);
+/* Fails pushes whose RTS has no answer; their memory stays. */
+void dp_sources_fail(struct dp_conn *c, int err);
+/* The queue pair answers no READ any more: memory and regions go. */
+void dp_sources_release(struct dp_conn *c);
+
+/* An RTS has come. EPROTO. */
+int dp_fetch_add(struct dp_conn *c, const uint8_t *body);
+/* Starts and continues READs; only while the connection is open. */
+void dp_fetch_pump(struct dp_conn *c);
+void dp_fetch_read_done(struct dp_conn *c, const struct dp_tx *tx, bool failed);
+/* DONE or RESET if one is due for fetch_answer, which exists; else 0. */
+uint8_t dp_fetch_answer(const struct dp_conn *c);
+/* It has been sent. */
+void dp_fetch_answered(struct dp_conn *c);
+/* Whether the large message that is next to be popped has arrived whole, and taking it. */
+bool dp_fetch_ready(const struct dp_conn *c);
+void dp_fetch_deliver(struct dp_conn *c, demi_sgarray_t *sga);
+/* Nobody will pop what is inbound: refuses it. */
+void dp_fetch_drop(struct dp_conn *c);
+/* Nothing arrives any more: lets go of what is not whole, and of all that came behind it. */
+void dp_fetch_end(struct dp_conn *c);
+/* Sets whether c lacks memory for a large message. */
+void dp_fetch_starve(struct dp_conn *c, bool starved);
 
 /* ---- recv.c
  * -------------------------------------------------------------------------------------------- */

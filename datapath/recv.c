@@ -139,6 +139,11 @@ static void control(struct dp_conn *c, const struct frame *h) {
         if (c->flow.peer_fin == FLOW_FULL && c->pending.head)
             dp_send_fail_pending(c, EPIPE);
         break;
+    case FRAME_DONE:
+    case FRAME_RESET:
+        if (dp_source_answered(c, h->arg, h->type == FRAME_DONE))
+            dp_conn_break(c, EPROTO, true);
+        break;
     default:
         break; /* FIN_ACK, PING, PONG: flow.h remembers and answers */
     }
@@ -154,11 +159,10 @@ void dp_recv_frame(struct dp_conn *c, struct arena_block *b, uint32_t bytes) {
         return;
     }
     rc = frame_parse((const uint8_t *)arena_block_data(b), bytes, &c->frame_limits, &h);
-    /* Large messages go by rendezvous, which does not exist yet: nobody may send an RTS. */
-    if (rc == 0 && h.type == FRAME_RTS)
-        rc = EPROTO;
     if (rc == 0)
         rc = flow_receive(&c->flow, &h);
+    if (rc == 0 && DP_UNLIKELY(h.type == FRAME_RTS))
+        rc = dp_fetch_add(c, (const uint8_t *)arena_block_data(b) + FRAME_HEADER_SIZE);
     if (DP_UNLIKELY(rc)) {
         arena_unref(&c->engine->cache, b);
         dp_conn_break(c, rc, true);
@@ -167,7 +171,8 @@ void dp_recv_frame(struct dp_conn *c, struct arena_block *b, uint32_t bytes) {
     c->stats.frames_in++;
     if (h.type != FRAME_DATA) {
         arena_unref(&c->engine->cache, b);
-        control(c, &h);
+        if (h.type != FRAME_RTS)
+            control(c, &h);
     } else if (flow_drops(&c->flow)) {
         arena_unref(&c->engine->cache, b);
         c->rx_owed_data++;
@@ -181,11 +186,15 @@ static void deliver(struct dp_conn *c, struct qt_slot *s) {
     struct dp_inbound *in = &c->inbound[c->in_head++ & c->in_mask];
     demi_sgarray_t sga;
 
-    arena_give(in->block, FRAME_HEADER_SIZE, in->bytes - FRAME_HEADER_SIZE, &sga);
+    if (DP_LIKELY(in->block != NULL)) {
+        arena_give(in->block, FRAME_HEADER_SIZE, in->bytes - FRAME_HEADER_SIZE, &sga);
+        c->rx_owed_data++;
+        c->stats.bytes_in += in->bytes - FRAME_HEADER_SIZE;
+    } else {
+        dp_fetch_deliver(c, &sga);
+    }
     sga.sga_addr = c->sga_addr;
-    c->rx_owed_data++;
     c->stats.pops++;
-    c->stats.bytes_in += in->bytes - FRAME_HEADER_SIZE;
     dp_complete_sga(c->engine, s, &sga);
 }
 
@@ -207,12 +216,14 @@ static void deliver_end(struct dp_conn *c, struct qt_slot *s) {
 /* Completes s if there is something to complete it with. */
 static bool answer(struct dp_conn *c, struct qt_slot *s) {
     if (c->in_head != c->in_tail) {
+        if (DP_UNLIKELY(!c->inbound[c->in_head & c->in_mask].block) && !dp_fetch_ready(c))
+            return false;
         deliver(c, s);
         return true;
     }
     bool ended = c->phase == DP_CONN_ENDED;
     int err = ended ? dp_conn_final_err(c) : 0;
-    if (c->flow.peer_fin != FLOW_OPEN || (ended && err == 0)) {
+    if ((c->flow.peer_fin != FLOW_OPEN && !c->lost) || (ended && err == 0)) {
         deliver_end(c, s);
         return true;
     }
@@ -243,9 +254,13 @@ void dp_recv_settle(struct dp_conn *c) {
 
 void dp_recv_drop(struct dp_conn *c) {
     while (c->in_head != c->in_tail) {
-        arena_unref(&c->engine->cache, c->inbound[c->in_head++ & c->in_mask].block);
+        const struct dp_inbound *in = &c->inbound[c->in_head++ & c->in_mask];
+        if (!in->block)
+            continue;
+        arena_unref(&c->engine->cache, in->block);
         c->rx_owed_data++;
     }
+    dp_fetch_drop(c);
 }
 
 void dp_recv_purge(struct dp_conn *c) {
@@ -278,9 +293,12 @@ int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out) {
         return rc;
     *qt_out = qt_token(&e->tokens, s);
     s->owner = c;
-    if (c->pops.head || !answer(c, s))
+    if (c->pops.head || !answer(c, s)) {
         qt_list_push_back(&c->pops, s);
-    else if (c->phase == DP_CONN_OPEN)
+        if (DP_UNLIKELY(c->fetch_read != c->fetch_tail) && c->phase == DP_CONN_OPEN)
+            dp_conn_settle(c); /* a large message that was left where it is */
+    } else if (c->phase == DP_CONN_OPEN) {
         dp_conn_settle(c); /* a receive is free: credits move with pops, too */
+    }
     return 0;
 }

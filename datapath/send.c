@@ -6,7 +6,7 @@
  * the payload is sent from where it is; the push completes with the send. Inline sends ask
  * for a completion only now and then; an entry of the send queue is free again once a
  * completion at or after it has been seen. Entries are an account of their own: a credit
- * from the peer frees none.
+ * from the peer frees none. RDMA READs (rendezvous.c) take entries, too.
  */
 #include "internal.h"
 
@@ -15,7 +15,7 @@ struct batch {
     int n;
     struct ibv_send_wr wr[DP_TX_BATCH];
     struct ibv_sge sge[DP_TX_BATCH][2];
-    uint8_t header[DP_TX_BATCH][FRAME_HEADER_SIZE];
+    uint8_t header[DP_TX_BATCH][DP_HEADER_ROOM];
     struct qt_slot *push[DP_TX_BATCH];
 };
 
@@ -39,13 +39,20 @@ static void add(struct dp_conn *c, struct batch *b, const struct frame *h, struc
     struct ibv_send_wr *wr = &b->wr[b->n];
     struct ibv_sge *sge = b->sge[b->n];
     bool in_line = fits_inline(c, h->length);
-    uint8_t *header = in_line ? b->header[b->n]
-                              : (uint8_t *)arena_block_data(c->headers) + slot * FRAME_HEADER_SIZE;
+    uint8_t *header =
+        in_line ? b->header[b->n] : (uint8_t *)arena_block_data(c->headers) + slot * DP_HEADER_ROOM;
+    bool payload = h->length != 0;
 
     frame_encode(h, header);
     sge[0] = (struct ibv_sge){
         .addr = (uintptr_t)header, .length = FRAME_HEADER_SIZE, .lkey = c->headers_lkey};
-    if (h->length)
+    if (DP_UNLIKELY(h->type == FRAME_RTS)) {
+        dp_source_rts(push, header + FRAME_HEADER_SIZE);
+        sge[0].length += FRAME_RTS_SIZE;
+        push->u32 = h->arg;
+        payload = false;
+    }
+    if (payload)
         sge[1] = (struct ibv_sge){.addr = (uintptr_t)push->value.sga.sga_segs[0].sgaseg_buf,
                                   .length = h->length,
                                   .lkey = push->u32};
@@ -55,7 +62,7 @@ static void add(struct dp_conn *c, struct batch *b, const struct frame *h, struc
     memset(wr, 0, sizeof(*wr));
     wr->wr_id = dp_wr_id(DP_WR_SEND, c->gen, c->index, slot);
     wr->sg_list = sge;
-    wr->num_sge = h->length ? 2 : 1;
+    wr->num_sge = payload ? 2 : 1;
     wr->opcode = IBV_WR_SEND;
     wr->send_flags = (in_line ? IBV_SEND_INLINE : 0u) | (signal ? IBV_SEND_SIGNALED : 0u);
     if (b->n)
@@ -75,6 +82,10 @@ static void posted(struct dp_conn *c, uint32_t slot, const struct ibv_send_wr *w
     struct arena_block *block = push_block(push);
     qt_list_remove(&c->pending, push);
     c->stats.bytes_out += push->value.sga.sga_segs[0].sgaseg_len;
+    if (DP_UNLIKELY(push->u64 == DP_PUSH_LARGE)) {
+        dp_source_posted(c, push);
+        return;
+    }
     if (wr->send_flags & IBV_SEND_INLINE) {
         c->stats.inline_sends++;
         if (block)
@@ -112,20 +123,69 @@ static void post(struct dp_conn *c, struct batch *b) {
     dp_conn_break(c, rc > 0 ? rc : EIO, true);
 }
 
-/* Adds the next frame, if there is one that may go. */
-static bool add_next(struct dp_conn *c, struct batch *b, struct qt_slot **next) {
+/* Ends a pending push that cannot go. */
+static void fail_pending(struct dp_conn *c, struct qt_slot *s, int err) {
+    qt_list_remove(&c->pending, s);
+    dp_source_drop(c, s);
+    if (push_block(s))
+        arena_unref(&c->engine->cache, push_block(s));
+    dp_fail(c->engine, s, err);
+}
+
+/* Adds the next message, if it may go. */
+static bool add_message(struct dp_conn *c, struct batch *b, struct qt_slot **next) {
     struct flow *f = &c->flow;
-    struct qt_slot *s = *next;
+    struct qt_slot *s;
     struct frame h;
 
-    if (s && flow_may_send_data(f) && entries_used(c) + c->tx_reserve < c->send_depth) {
-        flow_send(f, FRAME_DATA, s->value.sga.sga_segs[0].sgaseg_len, 0, &h);
+    while ((s = *next) && flow_may_send_data(f) &&
+           entries_used(c) + c->tx_reserve < c->send_depth) {
+        if (DP_LIKELY(s->u64 != DP_PUSH_LARGE)) {
+            flow_send(f, FRAME_DATA, s->value.sga.sga_segs[0].sgaseg_len, 0, &h);
+            *next = s->next;
+            add(c, b, &h, s, false);
+            return true;
+        }
+        int rc = dp_source_prepare(c, s);
+        if (rc == EAGAIN)
+            return false;
         *next = s->next;
+        if (rc) {
+            fail_pending(c, s, rc);
+            continue;
+        }
+        flow_send(f, FRAME_RTS, FRAME_RTS_SIZE, 0, &h);
         add(c, b, &h, s, false);
         return true;
     }
+    return false;
+}
+
+/* Adds the answer to a large message of the peer's, if one is due. */
+static bool add_answer(struct dp_conn *c, struct batch *b) {
+    uint8_t type = flow_may_send_ctrl(&c->flow) ? dp_fetch_answer(c) : 0;
+    struct frame h;
+
+    if (type == 0)
+        return false;
+    flow_send(&c->flow, (enum frame_type)type, 0, c->fetch_answer, &h);
+    dp_fetch_answered(c);
+    add(c, b, &h, NULL, true);
+    return true;
+}
+
+/* Adds the next frame, if there is one that may go. */
+static bool add_next(struct dp_conn *c, struct batch *b, struct qt_slot **next) {
+    struct flow *f = &c->flow;
+    struct frame h;
+
+    if (add_message(c, b, next))
+        return true;
     if (entries_used(c) >= c->send_depth)
         return false;
+    if (DP_UNLIKELY(c->fetch_answer != c->fetch_tail) && add_answer(c, b))
+        return true;
+    const struct qt_slot *s = *next;
     uint8_t type = flow_next_ctrl(f, s != NULL);
     if (type == 0)
         return false;
@@ -156,6 +216,8 @@ static void retire(struct dp_conn *c, bool failed) {
 
     c->tx_signaled -= tx->signaled;
     c->tx_laden -= !tx->bare;
+    if (DP_UNLIKELY(tx->read))
+        dp_fetch_read_done(c, tx, failed);
     if (tx->block)
         arena_unref(&c->engine->cache, tx->block);
     if (tx->push && failed)
@@ -170,12 +232,17 @@ void dp_send_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status) {
 
     if (DP_UNLIKELY(n > entries_used(c)))
         return; /* retired before */
+    bool read = c->tx[slot].read != 0;
     while (--n)
         retire(c, false);
     retire(c, status != IBV_WC_SUCCESS);
     if (DP_UNLIKELY(status != IBV_WC_SUCCESS)) {
         c->stats.rnr_events += status == IBV_WC_RNR_RETRY_EXC_ERR;
-        dp_conn_break(c, dp_wc_errno(status), false);
+        /* A message that its sender does not let be read: it has lied to us. */
+        if (read && (status == IBV_WC_REM_ACCESS_ERR || status == IBV_WC_REM_INV_REQ_ERR))
+            dp_conn_break(c, EPROTO, true);
+        else
+            dp_conn_break(c, dp_wc_errno(status), false);
     }
 }
 
@@ -189,11 +256,8 @@ void dp_send_fail_pending(struct dp_conn *c, int err) {
 
     while ((s = qt_list_pop_front(&c->doomed)))
         dp_fail(c->engine, s, err);
-    while ((s = qt_list_pop_front(&c->pending))) {
-        if (push_block(s))
-            arena_unref(&c->engine->cache, push_block(s));
-        dp_fail(c->engine, s, err);
-    }
+    while ((s = c->pending.head))
+        fail_pending(c, s, err);
 }
 
 int dp_conn_cancel_pushes(struct dp_conn *c) {
@@ -207,6 +271,7 @@ int dp_conn_cancel_pushes(struct dp_conn *c) {
             dp_fail(c->engine, tx->push, ECANCELED);
         tx->push = NULL;
     }
+    dp_sources_fail(c, ECANCELED);
     dp_send_fail_pending(c, ECANCELED);
     dp_conn_settle(c);
     dp_unlock(c->engine);
@@ -242,6 +307,21 @@ static int hold(struct dp_conn *c, const demi_sgarray_t *sga, struct arena_block
     return rc;
 }
 
+/* As hold, of a message that goes by rendezvous: it is registered when its turn comes. */
+static int hold_large(struct dp_conn *c, const demi_sgarray_t *sga, struct arena_block **block,
+                      uint32_t *lkey) {
+    int rc = arena_check(sga);
+    if (rc)
+        return rc;
+    if (sga->sga_segs[0].sgaseg_len > c->peer.max_message)
+        return EMSGSIZE;
+    rc = dp_source_init(c);
+    if (rc)
+        return rc;
+    *lkey = 0;
+    return arena_hold(sga, block);
+}
+
 int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
     struct dp_engine *e = c->engine;
     struct arena_block *block;
@@ -250,12 +330,8 @@ int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_
 
     if (sga->sga_numsegs != 1 || sga->sga_segs[0].sgaseg_len == 0)
         return EINVAL;
-    if (sga->sga_segs[0].sgaseg_len > c->max_payload) {
-        /* Large messages go by rendezvous, which does not exist yet. */
-        int rc = arena_check(sga);
-        return rc ? rc : EMSGSIZE;
-    }
-    int rc = hold(c, sga, &block, &lkey);
+    bool large = sga->sga_segs[0].sgaseg_len > c->max_payload;
+    int rc = DP_LIKELY(!large) ? hold(c, sga, &block, &lkey) : hold_large(c, sga, &block, &lkey);
     if (DP_UNLIKELY(rc))
         return rc;
     rc = qt_alloc(&e->tokens, qd, DEMI_OPC_PUSH, &s);
@@ -275,7 +351,9 @@ int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_
     }
     s->value.sga.sga_segs[0] = sga->sga_segs[0];
     s->scratch[0] = (uintptr_t)block;
+    s->scratch[1] = 0;
     s->u32 = lkey;
+    s->u64 = large ? DP_PUSH_LARGE : 0;
     qt_list_push_back(&c->pending, s);
     if (c->phase == DP_CONN_OPEN) {
         dp_send_pump(c);

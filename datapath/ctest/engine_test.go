@@ -13,7 +13,7 @@ func engineProgram(t *testing.T, name string) ctest.Program {
 	sources := []string{"datapath/ctest/testdata/" + name}
 	for _, f := range []string{
 		"arena", "arena_chunk", "arena_mr", "arena_pool", "close", "conn", "demi", "device", "engine", "fast",
-		"memory", "notice", "poll", "process", "qd", "recv", "send", "token", "wait",
+		"memory", "notice", "poll", "process", "qd", "recv", "rendezvous", "send", "token", "wait",
 	} {
 		sources = append(sources, "datapath/"+f+".c")
 	}
@@ -40,6 +40,11 @@ func TestEngineClose(t *testing.T) {
 func TestEngineFaults(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_fault_test.c"), ctest.Address)
+}
+
+func TestEngineLargeMessages(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_large_test.c"), ctest.Address)
 }
 
 func TestEngineWaiting(t *testing.T) {

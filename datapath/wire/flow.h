@@ -80,7 +80,7 @@ struct flow {
     /* Liveness. */
     uint8_t ping_sent; /* a PING of ours is unanswered */
     uint8_t pong_owed; /* a PING of the peer's is unanswered */
-    uint8_t zero;
+    uint8_t unread;    /* the engine's word: large messages of the peer's are not dealt with */
     uint32_t ping_arg; /* of the PING that we sent */
     uint32_t pong_arg; /* of the PING that we answer */
 
@@ -424,14 +424,17 @@ static inline int flow_receive(struct flow *f, const struct frame *h) {
  * and has changed nothing (TestTheShortcutsAgreeWithTheRules in datapath/ctest).
  */
 
-/* Neither side has begun to close and no PING is unanswered: no control frame but a CREDIT. */
+/*
+ * Neither side has begun to close, no PING is unanswered and no large message has to be
+ * fetched: no control frame but a CREDIT.
+ */
 static inline bool flow_is_plain(const struct flow *f) {
     uint64_t all;
     memcpy(&all, (const uint8_t *)f + offsetof(struct flow, fin_want), sizeof(all));
     return all == 0;
 }
 _Static_assert(offsetof(struct flow, fin_want) % 8 == 0 &&
-                   offsetof(struct flow, zero) == offsetof(struct flow, fin_want) + 7,
+                   offsetof(struct flow, unread) == offsetof(struct flow, fin_want) + 7,
                "flow_is_plain looks at all flags at once");
 
 /* The header of a DATA frame of length bytes that flow_send would make, at out. */

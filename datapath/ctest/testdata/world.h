@@ -22,8 +22,10 @@ struct setup {
     struct sim_device_attr device;
     struct dp_config engine;
     uint32_t send_depth, data_window, ctrl_window, recv_size, max_inline, cq_depth;
-    bool loose;        /* no dp_conn_establish yet */
-    bool may_leak_rnr; /* a test that provokes RNR or overruns on purpose */
+    uint64_t max_message; /* 0: no large ones */
+    uint32_t reads;       /* READs in flight each way */
+    bool loose;           /* no dp_conn_establish yet */
+    bool may_leak_rnr;    /* a test that provokes RNR or overruns on purpose */
 };
 
 struct side {
@@ -58,7 +60,8 @@ static inline struct setup world_defaults(void) {
                           .ctrl_window = 4,
                           .recv_size = 1024,
                           .max_inline = 128,
-                          .cq_depth = 255};
+                          .cq_depth = 255,
+                          .reads = 4};
 }
 
 static inline uint32_t world_payload(const struct world *w) {
@@ -78,10 +81,12 @@ static inline void side_make_conn(struct side *s) {
                                             .max_inline_data = u->max_inline}};
     CHECK_EQ(sim_qp_create(s->pd, &attr, &s->qp), 0);
     CHECK_EQ(sim_qp_init(s->qp), 0);
-    s->limits = (struct dp_conn_limits){.recv_size = u->recv_size,
-                                        .data_window = u->data_window,
-                                        .ctrl_window = u->ctrl_window,
-                                        .max_message = u->recv_size - FRAME_HEADER_SIZE};
+    s->limits = (struct dp_conn_limits){
+        .recv_size = u->recv_size,
+        .data_window = u->data_window,
+        .ctrl_window = u->ctrl_window,
+        .max_message = u->max_message ? u->max_message : u->recv_size - FRAME_HEADER_SIZE,
+        .reads = u->reads};
     struct dp_conn_params p = {.engine = s->engine,
                                .device = s->device,
                                .cq = s->dpcq,
