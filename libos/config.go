@@ -35,6 +35,9 @@ type Config struct {
 	// RecvSize is the size of every receive in bytes, frame header included; the
 	// largest message sent without rendezvous is that less the header.
 	RecvSize uint32
+	// MaxMessage is the largest message that we take, in bytes: up to 1 GiB, and never less
+	// than what one receive takes. Above that, messages are fetched by RDMA READ.
+	MaxMessage uint64
 	// DataWindow and CtrlWindow are the receives posted for messages and for control
 	// frames on a fresh connection.
 	DataWindow uint32
@@ -70,6 +73,7 @@ func DefaultConfig() Config {
 		Linger:         2 * time.Second,
 		FlushTimeout:   5 * time.Second,
 		RecvSize:       8192,
+		MaxMessage:     hello.MaxMaxMessage,
 		DataWindow:     4,
 		CtrlWindow:     4,
 		SendDepth:      64,
@@ -138,6 +142,14 @@ var envVars = []envVar{
 	{
 		"DEMI_RECV_SIZE", "size of a receive in bytes (8192)", "bytes, 256 to 1048576",
 		countVar(func(c *Config) *uint32 { return &c.RecvSize }, 256, 1<<20),
+	},
+	{
+		"DEMI_MAX_MESSAGE", "largest message taken, in bytes (1073741824)", "bytes, 1 to 1073741824",
+		func(c *Config, v string) bool {
+			n, err := strconv.ParseUint(v, 10, 64)
+			c.MaxMessage = n
+			return err == nil && n >= 1 && n <= hello.MaxMaxMessage
+		},
 	},
 	{
 		"DEMI_RECV_WINDOW", "receives for messages on a fresh connection (4)", "a count, 1 to 1024",
@@ -223,6 +235,8 @@ func (c *Config) check() error {
 		return bad("FlushTimeout", c.FlushTimeout, "a positive time")
 	case c.RecvSize < hello.MinRecvSize || c.RecvSize > hello.MaxRecvSize:
 		return bad("RecvSize", c.RecvSize, "64 bytes to 16 MiB")
+	case c.MaxMessage == 0 || c.MaxMessage > hello.MaxMaxMessage:
+		return bad("MaxMessage", c.MaxMessage, "1 byte to 1 GiB")
 	case c.DataWindow == 0 || c.DataWindow > hello.MaxWindow ||
 		c.CtrlWindow < hello.MinCtrlWindow || c.CtrlWindow > hello.MaxWindow:
 		return bad("DataWindow, CtrlWindow", fmt.Sprint(c.DataWindow, ", ", c.CtrlWindow), "1 to 16384 and 4 to 16384 receives")
@@ -236,11 +250,20 @@ func (c *Config) check() error {
 	return nil
 }
 
-// limits is what we tell a peer of ourselves.
-func (c *Config) limits() datapath.ConnLimits {
+// limits is what we tell a peer of ourselves; reads says how many RDMA READs we can have
+// under way at once. Without any there are no large messages.
+func (c *Config) limits(reads uint8) datapath.ConnLimits {
+	eager := uint64(c.RecvSize) - frameHeader
+	most := c.MaxMessage
+	if c.MaxArenaMem != 0 {
+		most = min(most, c.MaxArenaMem)
+	}
+	if reads == 0 {
+		most = eager
+	}
 	return datapath.ConnLimits{
 		RecvSize: c.RecvSize, DataWindow: c.DataWindow, CtrlWindow: c.CtrlWindow,
-		MaxMessage: uint64(c.RecvSize) - frameHeader,
+		MaxMessage: max(most, eager),
 	}
 }
 

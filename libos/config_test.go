@@ -36,6 +36,7 @@ func TestAnEmptyEnvironmentIsTheDefault(t *testing.T) {
 func TestTheEnvironmentSetsEveryVariable(t *testing.T) {
 	c, err := ConfigFromEnv(environment(
 		"DEMI_CONNECT_TIMEOUT_MS", "1500", "DEMI_LINGER_MS", "0", "DEMI_RECV_SIZE", "4096", "DEMI_RECV_WINDOW", "16",
+		"DEMI_MAX_MESSAGE", "65536",
 		"DEMI_WAIT", "spin", "DEMI_MAX_TOKENS", "1000", "DEMI_LOG", "debug",
 		"LIBOS", "catnip", "CONFIG_PATH", "/nonexistent",
 	))
@@ -43,6 +44,9 @@ func TestTheEnvironmentSetsEveryVariable(t *testing.T) {
 	require.Equal(t, 1500*time.Millisecond, c.ConnectTimeout)
 	require.Zero(t, c.Linger)
 	require.EqualValues(t, 4096, c.RecvSize)
+	require.EqualValues(t, 65536, c.MaxMessage)
+	require.EqualValues(t, 65536, c.limits(1).MaxMessage)
+	require.EqualValues(t, 4080, c.limits(0).MaxMessage, "without RDMA READ there are no large messages")
 	require.EqualValues(t, 16, c.DataWindow)
 	require.Equal(t, datapath.WaitSpin, c.WaitMode)
 	require.EqualValues(t, 1000, c.MaxTokens)
@@ -58,6 +62,7 @@ func TestTheEnvironmentSetsEveryVariable(t *testing.T) {
 func TestABadVariableIsOneClearLine(t *testing.T) {
 	for name, value := range map[string]string{
 		"DEMI_CONNECT_TIMEOUT_MS": "0", "DEMI_LINGER_MS": "-1", "DEMI_RECV_SIZE": "8k", "DEMI_RECV_WINDOW": "0",
+		"DEMI_MAX_MESSAGE": "1073741825",
 		"DEMI_WAIT": "patiently", "DEMI_MAX_TOKENS": "0", "DEMI_LOG": "loud",
 	} {
 		_, err := ConfigFromEnv(environment(name, value))
@@ -84,6 +89,8 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) {
 		"no time to flush":         func(c *Config) { c.FlushTimeout = 0 },
 		"tiny receives":            func(c *Config) { c.RecvSize = 16 },
 		"huge receives":            func(c *Config) { c.RecvSize = 1 << 30 },
+		"no messages":              func(c *Config) { c.MaxMessage = 0 },
+		"huge messages":            func(c *Config) { c.MaxMessage = 1<<30 + 1 },
 		"no receives":              func(c *Config) { c.DataWindow = 0 },
 		"too few control receives": func(c *Config) { c.CtrlWindow = 3 },
 		"windows beyond the queue": func(c *Config) { c.RecvDepth = 5 },

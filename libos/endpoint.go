@@ -34,7 +34,8 @@ type dataEndpoint struct {
 	peer  hello.Hello
 	ask   rdma.Event // passive: the request
 
-	readsIn, readsOut uint8
+	readsIn, readsOut uint8 // RDMA READs at once that the device allows us to answer, to make
+	depth             uint8 // READs that we may have under way, as agreed on
 }
 
 func (e *Engine) newDataEndpoint() *dataEndpoint {
@@ -109,7 +110,7 @@ func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error
 		Engine: d.e.dp, Device: dev.dp, CQ: cq.dp, QP: qp.Handle(),
 		// Providers round depths up; more than was asked for has no room in the CQ that was found.
 		SendDepth: min(got.MaxSendWR, caps.MaxSendWR), RecvDepth: got.MaxRecvWR, MaxInline: got.MaxInlineData,
-		Local: cfg.limits(), Cookie: d.cookie,
+		Local: cfg.limits(d.readsOut), Cookie: d.cookie,
 	})
 	if err != nil {
 		d.e.cookies.Delete(d.cookie)
@@ -127,7 +128,7 @@ func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error
 }
 
 func (d *dataEndpoint) limits() hello.Hello {
-	l := d.e.cfg.limits()
+	l := d.e.cfg.limits(d.readsOut)
 	return hello.Hello{
 		Kind: hello.Offer, MinVersion: hello.MinVersion, MaxVersion: hello.MaxVersion, Features: hello.Known,
 		RecvSize: l.RecvSize, DataWindow: l.DataWindow, CtrlWindow: l.CtrlWindow, MaxMessage: l.MaxMessage,
@@ -152,14 +153,16 @@ func (d *dataEndpoint) answer(ev rdma.Event) error {
 		return err
 	}
 	d.peer = h
+	d.depth = min(d.readsOut, ev.InitiatorDepth)
 	return nil
 }
 
 func (d *dataEndpoint) reply(rdma.ID) rdma.ConnParam {
+	d.depth = min(d.readsOut, d.ask.InitiatorDepth)
 	return rdma.ConnParam{
 		PrivateData:        d.offer.Reply(d.limits()).Marshal(),
 		ResponderResources: min(d.readsIn, d.ask.ResponderResources),
-		InitiatorDepth:     min(d.readsOut, d.ask.InitiatorDepth),
+		InitiatorDepth:     d.depth,
 		RetryCount:         retryCount, RNRRetryCount: rnrRetryCount,
 	}
 }
@@ -173,7 +176,7 @@ func (d *dataEndpoint) attach(id rdma.ID) error {
 	}
 	err := d.dp.Establish(d.qd, datapath.ConnLimits{
 		RecvSize: d.peer.RecvSize, DataWindow: d.peer.DataWindow, CtrlWindow: d.peer.CtrlWindow,
-		MaxMessage: d.peer.MaxMessage,
+		MaxMessage: d.peer.MaxMessage, Reads: uint32(d.depth),
 	})
 	d.e.house.kick()
 	return err

@@ -264,3 +264,34 @@ func TestSoftRoCEReceiverThatPopsSlowlyHoldsTheSenderBack(t *testing.T) {
 	a, b := newBed(t, testConfig())
 	slowReceiver(t, a, b, 300, largestEager(a))
 }
+
+func TestSoftRoCELargeMessagesArriveIntactBothWays(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	counts := map[int]int{64 << 10: 2000, 1 << 20: 2000}
+	if testing.Short() {
+		counts = map[int]int{64 << 10: 60, 1 << 20: 8}
+	}
+	for size, n := range counts {
+		exchange(t, a, b, n, size, true)
+	}
+	exchange(t, a, b, 20, largestEager(a)+1, true)
+}
+
+func TestSoftRoCEReceiverThatPopsSlowlyHoldsLargeMessagesBack(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	slowReceiver(t, a, b, 16, 1<<20)
+}
+
+func TestSoftRoCECloseLosesNoLargeMessage(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	closeBehindLarge(t, a, b, 6, 300_000)
+}
+
+func TestSoftRoCETheLargestMessageArrivesIntact(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	size := 1 << 30
+	if testing.Short() {
+		size = 24 << 20
+	}
+	exchange(t, a, b, 1, size, false)
+}

@@ -164,9 +164,74 @@ func TestAReceiverThatPopsSlowlyHoldsTheSenderBack(t *testing.T) {
 	require.Zero(t, p.net.Census().RNRNaks, "a receiver was not ready")
 }
 
-func TestAMessageAboveTheEagerLimitIsTooLong(t *testing.T) {
+func TestLargeMessagesArriveIntactAndInOrder(t *testing.T) {
 	p := newPair(t, testConfig(), sim.Config{})
+	for _, size := range []int{largestEager(p.a) + 1, 64 << 10, 1<<20 + 1} {
+		n := 200 << 10 / size * 20
+		if testing.Short() {
+			n /= 10
+		}
+		exchange(t, p.a, p.b, max(n, 20), size, true)
+		exchange(t, p.a, p.b, max(n, 20), size, false)
+	}
+	require.Zero(t, p.net.Census().RNRNaks, "a receiver was not ready")
+	require.Zero(t, p.net.Census().CQOverruns)
+}
+
+func TestAReceiverThatPopsSlowlyHoldsLargeMessagesBack(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	slowReceiver(t, p.a, p.b, 20, 1<<20)
+	require.Zero(t, p.net.Census().RNRNaks, "a receiver was not ready")
+}
+
+// closeBehindLarge pushes count large messages and closes at once: nothing may be lost.
+func closeBehindLarge(t *testing.T, a, b *node, count, size int) {
+	t.Helper()
+	l, at := b.listen(t, b.addr, 1)
+	c := a.connect(t, netip.AddrPort{}, at)
+	s := b.accept(t, l)
+	require.NoError(t, c.SetLinger(time.Minute))
+	var qts []datapath.Token
+	msg := make([]byte, size)
+	for i := range count {
+		qt, err := c.Push(payload(msg, i))
+		require.NoError(t, err)
+		qts = append(qts, qt)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := recvMany(s, count, size); err != nil {
+			t.Error(err)
+		}
+		if got := b.recv(t, s); got != "" {
+			t.Errorf("%d bytes behind the last message", len(got))
+		}
+	})
+	require.NoError(t, c.Close())
+	wg.Wait()
+	for _, qt := range qts {
+		_, err := redeem(qt)
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Close())
+	require.NoError(t, l.Close())
+}
+
+func TestCloseLosesNoLargeMessage(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	closeBehindLarge(t, p.a, p.b, 1, 1<<20)
+	closeBehindLarge(t, p.a, p.b, 9, 300_000)
+}
+
+func TestAMessageAboveWhatThePeerTakesIsTooLong(t *testing.T) {
+	cfg := testConfig()
+	cfg.MaxMessage = 100_000
+	p := newPair(t, cfg, sim.Config{})
 	c, _, _ := p.connected(t)
-	_, err := c.Push(make([]byte, largestEager(p.a)+1))
+	_, err := c.Push(make([]byte, 100_001))
 	require.ErrorIs(t, err, syscall.EMSGSIZE)
+	qt, err := c.Push(make([]byte, 8))
+	require.NoError(t, err)
+	_, err = redeem(qt)
+	require.NoError(t, err)
 }
