@@ -63,7 +63,7 @@ func TestABadVariableIsOneClearLine(t *testing.T) {
 	for name, value := range map[string]string{
 		"DEMI_CONNECT_TIMEOUT_MS": "0", "DEMI_LINGER_MS": "-1", "DEMI_RECV_SIZE": "8k", "DEMI_RECV_WINDOW": "0",
 		"DEMI_MAX_MESSAGE": "1073741825",
-		"DEMI_WAIT": "patiently", "DEMI_MAX_TOKENS": "0", "DEMI_LOG": "loud",
+		"DEMI_WAIT":        "patiently", "DEMI_MAX_TOKENS": "0", "DEMI_LOG": "loud",
 	} {
 		_, err := ConfigFromEnv(environment(name, value))
 		require.ErrorIs(t, err, syscall.EINVAL, name)

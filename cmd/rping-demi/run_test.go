@@ -231,11 +231,26 @@ func TestABadEnvironmentVariableIsNamed(t *testing.T) {
 
 func TestTooLargeASizeIsSaidWithTheLimit(t *testing.T) {
 	sh, ch := newHosts(t)
-	s := startServer(t, sh)
-	c := start(t, ch, "-c", "-a", serverAddr, "-C", "1", "-S", "1000000")
+	stop, cancel := context.WithCancel(context.Background())
+	s := &program{out: newOutput(), err: newOutput(), stop: cancel, code: make(chan int, 1)}
+	t.Cleanup(cancel)
+	env := func(name string) string { return map[string]string{"DEMI_MAX_MESSAGE": "65536"}[name] }
+	go func() { s.code <- run(stop, []string{"-s"}, env, sh, s.out, s.err) }()
+	s.out.await(t, "listening on", 1)
+	c := start(t, ch, "-c", "-a", serverAddr, "-C", "1", "-S", "65537")
 	c.exit(t, exitUsage)
 	assert.Contains(t, c.err.String(), "smaller -S")
 	s.exit(t, exitOK)
+}
+
+func TestLargePingsComeBack(t *testing.T) {
+	for _, size := range []string{"8177", "1000000"} {
+		sh, ch := newHosts(t)
+		s := startServer(t, sh)
+		c := start(t, ch, "-c", "-a", serverAddr, "-C", "3", "-V", "-S", size)
+		c.exit(t, exitOK)
+		s.exit(t, exitOK)
+	}
 }
 
 func TestTwoServersOnOnePortAreToldApart(t *testing.T) {

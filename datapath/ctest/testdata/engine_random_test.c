@@ -19,6 +19,9 @@ struct life {
 
 static uint32_t len_of(struct world *w, uint64_t n) {
     unsigned long long x = n * 7 + 3;
+    (void)test_random(&x);
+    if (w->setup.max_message && test_random(&x) % 4 == 0) /* a large one */
+        return 1 + (uint32_t)(test_random(&x) % w->setup.max_message);
     return 1 + (uint32_t)(test_random(&x) % world_payload(w));
 }
 
@@ -114,6 +117,8 @@ static void live(uint64_t seed, bool faults) {
     u.ctrl_window = 4 + (uint32_t)(test_random(&x) % 3);
     u.send_depth = 8u << test_random(&x) % 3;
     u.max_inline = (uint32_t)(test_random(&x) % 3) * 128;
+    u.max_message = seed % 3 ? 20000 : 0;
+    u.reads = 1 + (uint32_t)(test_random(&x) % 4);
     u.fabric =
         (struct sim_config){.seed = seed,
                             .delivery = test_random(&x) & 1 ? SIM_DELIVER_SEEDED : SIM_DELIVER_NOW,

@@ -266,20 +266,36 @@ static void pushto_reaches_the_peer_and_nobody_else(void) {
     close_pair(&p);
 }
 
-/* Until messages above the eager limit exist, they are refused and nothing is lost. */
-static void a_message_that_is_too_long_is_emsgsize(void) {
-    demi_sgarray_t sga = message(EAGER_MAX + 1, 'l');
-    demi_qtoken_t qt = 77;
+static void large_messages_arrive_whole_both_ways(void) {
+    const size_t sizes[] = {EAGER_MAX + 1, 65536, 65537, 1000000, 1 << 20};
     struct pair p;
 
     if (new_pair(&local4, &p)) {
-        CHECK_ERRNO(demi_push(&qt, p.client, &sga), EMSGSIZE);
-        CHECK(qt == 77);
-        CHECK(finish(push_message(p.client, 8, 's'), DEMI_OPC_PUSH));
-        CHECK(pop_message(p.server, 8, 's'));
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            demi_qtoken_t there = push_message(p.client, sizes[i], (int)i);
+            demi_qtoken_t back = push_message(p.server, sizes[i], (int)i + 100);
+            demi_qtoken_t small = push_message(p.client, 8, 's'); /* stays behind it */
+
+            CHECK(pop_message(p.server, sizes[i], (int)i));
+            CHECK(pop_message(p.client, sizes[i], (int)i + 100));
+            CHECK(pop_message(p.server, 8, 's'));
+            CHECK(finish(there, DEMI_OPC_PUSH));
+            CHECK(finish(back, DEMI_OPC_PUSH));
+            CHECK(finish(small, DEMI_OPC_PUSH));
+        }
+        stream(p.client, p.server, 100, 65536);
     }
-    CHECK_OK(demi_sgafree(&sga));
     close_pair(&p);
+}
+
+/*
+ * The longest message that can be allocated is also the longest that a peer takes unless
+ * configured otherwise (DEMI_MAX_MESSAGE), so EMSGSIZE is tested in libos.
+ */
+static void a_message_above_1_gib_cannot_be_had(void) {
+    demi_sgarray_t sga = demi_sgaalloc(((size_t)1 << 30) + 1);
+
+    CHECK_INT(sga.sga_numsegs, 0);
 }
 
 const struct test_case data_cases[] = {
@@ -295,6 +311,8 @@ const struct test_case data_cases[] = {
     {"a popped message can be pushed back and freed at once", a_popped_message_can_be_pushed_back},
     {"demi_pushto reaches the connected peer and answers EISCONN for any other",
      pushto_reaches_the_peer_and_nobody_else},
-    {"a message above the eager limit answers EMSGSIZE", a_message_that_is_too_long_is_emsgsize},
+    {"messages above the eager limit arrive whole, both ways",
+     large_messages_arrive_whole_both_ways},
+    {"a message above 1 GiB cannot be allocated", a_message_above_1_gib_cannot_be_had},
     {0},
 };
