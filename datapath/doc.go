@@ -13,7 +13,7 @@
 //
 // Where to read: datapath.h is the contract, internal.h the structures and who does what.
 // engine.c, device.c, qd.c and token.c keep the tables; poll.c takes completions, send.c
-// and recv.c act on them by the rules of wire/, close.c ends connections, conn.c begins
+// and recv.c act on them by the rules of wire/, rendezvous.c fetches large messages, close.c ends connections, conn.c begins
 // them and forgets them; wait.c is how threads sleep, notice.c what Go is told; demi.c is
 // what C programs call. ctest/ holds the tests of all that, which run without Go.
 //
