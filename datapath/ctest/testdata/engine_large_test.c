@@ -137,6 +137,7 @@ static void both_ways(struct setup u, uint32_t n, uint32_t len, bool slow) {
     uint64_t pushed[2] = {0}, popped[2] = {0};
     demi_qtoken_t in[2] = {0};
     unsigned long long x = u.fabric.seed + 99;
+    bool waits = u.fabric.seed & 2; /* by the short ways, which dp_engine_poll has not */
     for (int k = 0; k < 2; k++)
         out[k] = calloc(n, sizeof(**out));
     for (uint64_t turns = 0; popped[0] < n || popped[1] < n; turns++) {
@@ -150,6 +151,15 @@ static void both_ways(struct setup u, uint32_t n, uint32_t len, bool slow) {
             }
             if (!in[k] && m < n && (!slow || test_random(&x) % 32 == 0))
                 in[k] = must_pop(s);
+            demi_qresult_t qr;
+            if (in[k] && waits && dp_wait(in[k], &qr, &no_time) == 0) {
+                CHECK_EQ(qr.qr_opcode, DEMI_OPC_POP);
+                check_bytes(&qr.qr_value.sga, m % 3 ? len : 50, (uint64_t)(1 - k), m);
+                CHECK_EQ(dp_sgafree(s->engine, &qr.qr_value.sga), 0);
+                popped[k]++;
+                in[k] = 0;
+                continue;
+            }
             dp_engine_poll(s->engine);
             if (in[k] && is_done(in[k])) {
                 must_get(s, in[k], m % 3 ? len : 50, 1 - k, m);
