@@ -27,14 +27,12 @@ func (t *task) runMode(stop context.Context, d dialer, first conn) error {
 		run, cancel = context.WithTimeoutCause(stop, t.opts.duration, errDuration)
 	}
 	defer cancel()
-	switch t.opts.mode {
-	case modeConnect:
+	if t.opts.mode == modeConnect {
 		return t.runConnect(run, d, first)
-	case modeRate, modeBandwidth:
-		if d.protocol() == protocolRping {
-			return errors.Join(usagef("--mode %s has many pings in flight, and rping's protocol one: "+
-				"it needs an rping-demi server", t.opts.mode), first.Close())
-		}
+	}
+	if t.opts.mode != modeLatency && d.protocol() == protocolRping {
+		return errors.Join(usagef("--mode %s has many pings in flight, and rping's protocol one: "+
+			"it needs an rping-demi server", t.opts.mode), first.Close())
 	}
 	conns, err := t.connectAll(run, d, first)
 	if err == nil && len(t.opts.sweep) > 0 {
@@ -117,12 +115,15 @@ func (t *task) runSweep(ctx context.Context, d dialer, conns []conn) error {
 			t.printf("%10d %10d %12s %12s %12s %12s %12.0f %12.1f\n", size, s.intact, micros(s.min), micros(r.median),
 				micros(r.p99), micros(s.max), s.rate(), s.bandwidth())
 		}
-		if ctx.Err() != nil {
-			return nil
+		if over(ctx) {
+			break
 		}
 	}
 	return nil
 }
+
+// over says that a run has been interrupted, or that its time has passed.
+func over(ctx context.Context) bool { return ctx.Err() != nil }
 
 // runConnect makes and closes one connection after the other.
 func (t *task) runConnect(ctx context.Context, d dialer, first conn) error {
@@ -151,11 +152,11 @@ func (t *task) connectOnce(ctx context.Context, d dialer, s *summary) error {
 	s.sent++
 	start := time.Now()
 	c, err := d.dial(ctx)
+	if err != nil && over(ctx) {
+		s.sent-- // it was cut off, not lost
+		return nil
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			s.sent-- // it was cut off, not lost
-			return nil
-		}
 		return err
 	}
 	took := time.Since(start)
