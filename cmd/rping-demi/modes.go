@@ -28,7 +28,7 @@ func (t *task) runMode(stop context.Context, d dialer, first conn) error {
 	}
 	defer cancel()
 	if t.opts.mode == modeConnect {
-		return t.runConnect(run, d, first)
+		return t.runConnect(stop, run, d, first)
 	}
 	if t.opts.mode != modeLatency && d.protocol() == protocolRping {
 		return errors.Join(usagef("--mode %s has many pings in flight, and rping's protocol one: "+
@@ -125,8 +125,9 @@ func (t *task) runSweep(ctx context.Context, d dialer, conns []conn) error {
 // over says that a run has been interrupted, or that its time has passed.
 func over(ctx context.Context) bool { return ctx.Err() != nil }
 
-// runConnect makes and closes one connection after the other.
-func (t *task) runConnect(ctx context.Context, d dialer, first conn) error {
+// runConnect makes and closes one connection after the other until run ends. One that is
+// under way then is finished, unless stop has ended, so that the server sees no stump.
+func (t *task) runConnect(stop, run context.Context, d dialer, first conn) error {
 	info := first.Info()
 	if err := first.Close(); err != nil {
 		return err
@@ -136,8 +137,8 @@ func (t *task) runConnect(ctx context.Context, d dialer, first conn) error {
 	begin := time.Now()
 	meter := newMeter(t.terminal)
 	var err error
-	for err == nil && ctx.Err() == nil && (t.opts.count == 0 || s.sent < t.opts.count) {
-		err = t.connectOnce(ctx, d, s)
+	for err == nil && run.Err() == nil && (t.opts.count == 0 || s.sent < t.opts.count) {
+		err = t.connectOnce(stop, d, s)
 		meter.show(s)
 	}
 	meter.clear()
@@ -148,7 +149,7 @@ func (t *task) runConnect(ctx context.Context, d dialer, first conn) error {
 	return t.reportInfo(s, d.protocol(), info, err)
 }
 
-func (t *task) connectOnce(ctx context.Context, d dialer, s *summary) error {
+func (t *task) connectOnce(stop context.Context, d dialer, s *summary) error {
 	s.sent++
 	start := time.Now()
 	c, err := d.dial(ctx)

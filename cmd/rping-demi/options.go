@@ -85,6 +85,12 @@ Ten validated pings of 4 KiB, each shown, to a server on another port:
   rping-demi --server --port 9999 --persistent
   rping-demi -c -a 192.0.2.1 -p 9999 -C 10 -S 4096 -v -V
 
+The other side may as well be rdma-core's rping: servers take both kinds of clients, and
+clients find out. How fast is the link, for people and for scripts?
+
+  rping-demi -c -a 192.0.2.1 -C 10000 --histogram
+  rping-demi -c -a 192.0.2.1 --mode rate --duration 10s --json
+
 The address is one of a network device that has an RDMA device; "rdma link" lists them,
 and without RDMA hardware "rdma link add rxe0 type rxe netdev eth0" makes one. The
 loopback address cannot be used: RDMA does not run over lo.
@@ -100,11 +106,18 @@ Environment: DEMI_LOG=debug logs what the library does; DEMI_CONNECT_TIMEOUT_MS 
 the connect.
 `
 
-// parseOptions reads the command line; help goes to out.
-func parseOptions(args []string, out io.Writer) (options, error) {
-	o := options{protocol: protocolAuto}
-	var port int
-	var sweep string
+// commandLine is the command line as it is read.
+type commandLine struct {
+	options
+	port  int
+	sweep string
+	help  bool
+}
+
+// flags are what a command line may hold.
+func (c *commandLine) flags() *pflag.FlagSet {
+	o := &c.options
+	o.protocol = protocolAuto
 	fs := pflag.NewFlagSet("rping-demi", pflag.ContinueOnError)
 	fs.SortFlags = false
 	fs.SetOutput(io.Discard)
@@ -112,51 +125,64 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	fs.BoolVarP(&o.client, "client", "c", false, "connect to a server and ping it")
 	fs.StringVarP(&o.address, "address", "a", "", "`address` to listen on (server) or to connect to (client)")
 	fs.StringVarP(&o.bind, "bind", "I", "", "client: local `address` to connect from")
-	fs.IntVarP(&port, "port", "p", defaultPort, "`port`, 1 to 65535")
+	fs.IntVarP(&c.port, "port", "p", defaultPort, "`port`, 1 to 65535")
 	fs.IntVarP(&o.count, "count", "C", 0, "client: stop after this `number` of pings; 0 goes on until interrupted")
 	fs.IntVarP(&o.size, "size", "S", defaultSize, "client: `bytes` in a message")
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "print each ping's data")
 	fs.BoolVarP(&o.validate, "validate", "V", false, "client: compare what comes back with what was sent")
 	fs.BoolVarP(&o.debug, "debug", "d", false, "log what the library does on standard error")
 	fs.BoolVarP(&o.persistent, "persistent", "P", false, "server: serve any number of clients, until interrupted")
-	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "client: give a ping up after this `duration`")
-	fs.Var(&o.protocol, "protocol", "`what` to speak: demi, rping (rdma-core's), or auto: the one that the peer speaks")
+	fs.BoolVarP(&o.selfQP, "self-qp", "q", false, "accepted for rping's sake, and makes no difference")
+	fs.Var(&o.protocol, "protocol", "`what` to speak: demi, rping, or auto, which is what the peer speaks")
 	fs.StringVar((*string)(&o.mode), "mode", string(modeLatency),
 		"client: `what` to measure: latency, one ping after the other; rate or bandwidth, many in flight; "+
-			"connect, connections made and closed (rate and bandwidth need an rping-demi server, connect one with -P)")
-	fs.StringVar(&sweep, "size-sweep", "", "client: one run for each power of two in `FIRST:LAST` bytes, as in 64:64K")
+			"connect, connections made and closed")
+	fs.StringVar(&c.sweep, "size-sweep", "", "client: run with each power of two in `FIRST:LAST` bytes, as in 64:4K")
 	fs.DurationVar(&o.duration, "duration", 0, "client: stop after this `time`, such as 10s")
 	fs.IntVar(&o.connections, "connections", 1, "client: ping over this `number` of connections at once")
+	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "give a peer that does not answer up after this `time`")
 	fs.StringVar(&o.wait, "wait", "", "`how` to wait: spin, adaptive or block (default adaptive, or $DEMI_WAIT)")
-	fs.BoolVar(&o.json, "json", false, "print one line of JSON for each result, and nothing else")
 	fs.BoolVar(&o.histogram, "histogram", false, "client: draw how many pings took how long")
-	fs.BoolVarP(&o.selfQP, "self-qp", "q", false, "accepted for rping's sake: who makes a queue pair makes no difference to its peer")
-	help := fs.BoolP("help", "h", false, "print this help")
+	fs.BoolVar(&o.json, "json", false, "print one line of JSON for each result, and nothing else")
+	fs.BoolVarP(&c.help, "help", "h", false, "print this help")
+	return fs
+}
 
-	if err := fs.Parse(args); err != nil {
+// usages describes the flags.
+func usages(fs *pflag.FlagSet) string {
+	const clutter = "[=true|false]"
+	return strings.ReplaceAll(fs.FlagUsagesWrapped(100), clutter, strings.Repeat(" ", len(clutter)))
+}
+
+// parseOptions reads the command line; help goes to out.
+func parseOptions(args []string, out io.Writer) (options, error) {
+	var c commandLine
+	fs := c.flags()
+	err := fs.Parse(args)
+	o := c.options
+	if err != nil {
 		return o, usagef("%v", err)
 	}
-	if *help {
-		fmt.Fprint(out, helpText, fs.FlagUsages(), helpTail)
+	if c.help {
+		fmt.Fprint(out, helpText, usages(fs), helpTail)
 		return o, errHelp
 	}
 	if fs.NArg() > 0 {
 		return o, usagef("%q is not an option; an address goes after -a", fs.Arg(0))
 	}
-	o.port = uint16(max(0, min(port, math.MaxUint16)))
+	o.port = uint16(max(0, min(c.port, math.MaxUint16)))
 	if o.mode == modeBandwidth && !fs.Changed("size") {
 		o.size = bandwidthSize
 	}
-	if sweep != "" {
-		var err error
-		if o.sweep, err = parseSweep(sweep); err != nil {
+	if c.sweep != "" {
+		if o.sweep, err = parseSweep(c.sweep); err != nil {
 			return o, err
 		}
 		if o.count == 0 {
 			o.count = sweepCount
 		}
 	}
-	if err := o.check(port); err != nil {
+	if err := o.check(c.port); err != nil {
 		return o, err
 	}
 	return o, o.checkModes()
