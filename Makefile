@@ -57,6 +57,11 @@ install: lib $(BUILD)/rping-demi ## install library, headers and rping-demi unde
 	install -m 0644 $(BUILD)/demikernel.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
 	install -m 0644 include/demi/*.h $(DESTDIR)$(PREFIX)/include/demi/
 	install -m 0755 $(BUILD)/rping-demi $(DESTDIR)$(PREFIX)/bin/
+	install -D -m 0644 docs/rping-demi.1 $(DESTDIR)$(PREFIX)/share/man/man1/rping-demi.1
+	install -D -m 0644 cmd/rping-demi/completion/rping-demi.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rping-demi
+	install -D -m 0644 cmd/rping-demi/completion/_rping-demi \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rping-demi
 
 .PHONY: test
 test: lint test-unit setup build ## run all tests in their short form, Soft-RoCE included
@@ -67,6 +72,7 @@ test: lint test-unit setup build ## run all tests in their short form, Soft-RoCE
 .PHONY: test-unit
 test-unit: packages ## run the tests that need no RDMA device, with the race detector
 	$(GO) test -race -short -timeout 10m ./...
+	$(GO) test -timeout 10m ./datapath/model
 
 .PHONY: test-all
 test-all: test ## run the long forms, too, on the newest kernel and on 6.1
