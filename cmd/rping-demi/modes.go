@@ -152,8 +152,8 @@ func (t *task) runConnect(stop, run context.Context, d dialer, first conn) error
 func (t *task) connectOnce(stop context.Context, d dialer, s *summary) error {
 	s.sent++
 	start := time.Now()
-	c, err := d.dial(ctx)
-	if err != nil && over(ctx) {
+	c, err := d.dial(stop)
+	if err != nil && over(stop) {
 		s.sent-- // it was cut off, not lost
 		return nil
 	}
