@@ -32,12 +32,12 @@ demo: setup $(BUILD)/rping-demi ## run the main job, rping-demi over Soft-RoCE
 .PHONY: build
 build: packages $(SOFT_ROCE) $(BUILD)/rping-demi lib ## build everything into build/
 	@scripts/build-examples.sh
+	@scripts/build-conformance.sh
+	@$(GO) build -trimpath -o $(BUILD)/hello-go ./examples/go/hello
 
 .PHONY: $(BUILD)/rping-demi
 $(BUILD)/rping-demi:
 	@$(GO) build -trimpath -o $(BUILD)/rping-demi ./cmd/rping-demi
-	@scripts/build-conformance.sh
-	@$(GO) build -trimpath -o $(BUILD)/hello-go ./examples/go/hello
 
 .PHONY: lib
 lib: packages ## build the C library, libdemikernel.so.1
