@@ -143,7 +143,7 @@ func (t *task) runConnect(stop, run context.Context, d dialer, first conn) error
 	}
 	meter.clear()
 	s.elapsed = time.Since(begin)
-	if err != nil && s.intact == 1 {
+	if err != nil && s.intact == 0 {
 		err = fmt.Errorf("%w (--mode connect needs a server that serves many: -P)", err)
 	}
 	return t.reportInfo(s, d.protocol(), info, err)
