@@ -15,7 +15,7 @@ SHELL := /bin/sh
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: packages $(SOFT_ROCE) ## install missing Debian packages (root, or sudo), fetch the guests' kernel
@@ -75,12 +75,16 @@ test-unit: packages ## run the tests that need no RDMA device, with the race det
 	$(GO) test -timeout 10m ./datapath/model
 
 .PHONY: test-all
-test-all: test ## run the long forms, too, on the newest kernel and on 6.1
+test-all: test test-conformance ## run the long forms, too, on the newest kernel and on 6.1
 	$(GO) test -race -timeout 30m ./...
 	CATMINT_LONG=1 $(GO) test -timeout 60m ./datapath/model
 	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --skip-packages-without ./...
 	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --kernel 6.1 --skip-packages-without ./...
 	$(SOFT_ROCE) test --hosts 2 --timeout 60m --test-timeout 30m --skip-packages-without ./...
+
+.PHONY: test-conformance
+test-conformance: setup build ## run the C conformance suite on the sim and on Soft-RoCE; a line a case
+	@scripts/test-conformance.sh
 
 .PHONY: test-interop
 test-interop: build ## run rping-demi against stock rping on Soft-RoCE; a table of results

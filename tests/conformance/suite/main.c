@@ -37,7 +37,8 @@ static const struct {
     {"wait-many", wait_many_cases, false}, {"data", data_cases, false},
     {"close", close_cases, false},         {"thread", thread_cases, false},
     {"ipv6", ipv6_cases, false},           {"unreachable", unreachable_cases, false},
-    {"fork", fork_cases, false},           {"exhausted", exhausted_cases, true},
+    {"state", state_cases, false},         {"fork", fork_cases, false},
+    {"exhausted", exhausted_cases, true},
 };
 
 #define NUM_GROUPS (sizeof(groups) / sizeof(groups[0]))
