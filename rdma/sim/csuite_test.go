@@ -52,10 +52,13 @@ func buildC(t *testing.T, source, sanitizers string) string {
 	t.Helper()
 	files, err := filepath.Glob("sim_*.c")
 	require.NoError(t, err)
-	files = append(files, "testdata/test.c", filepath.Join("testdata", source))
+	// x_test.c is a program; x_*.c, if there are any, are its parts.
+	parts, err := filepath.Glob(filepath.Join("testdata", strings.TrimSuffix(source, "test.c")+"*.c"))
+	require.NoError(t, err)
+	files = append(append(files, "testdata/test.c"), parts...)
 	headers, err := filepath.Glob("*.h")
 	require.NoError(t, err)
-	for _, f := range append(append([]string{"testdata/test.h", "../slowops.h"}, headers...), files...) {
+	for _, f := range append(append([]string{"testdata/test.h", "testdata/verbs.h", "../slowops.h"}, headers...), files...) {
 		// go test's cache remembers what a test reads, not what a compiler reads for it.
 		_, err := os.ReadFile(f)
 		require.NoError(t, err)

@@ -141,3 +141,20 @@ enum ibv_qp_state state(struct end *e) {
     CHECK_EQ(sim_qp_query(e->qp, &attr, NULL), 0);
     return attr.qp_state;
 }
+
+void set_rnr_retry(struct end *e, struct end *peer, uint8_t n) {
+    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+
+    CHECK_EQ(sim_qp_modify(e->qp, &attr, IBV_QP_STATE), 0);
+    CHECK_EQ(sim_qp_init(e->qp), 0);
+    attr = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTR, .dest_qp_num = peer->qp->qp_num};
+    CHECK_EQ(sim_qp_modify(e->qp, &attr,
+                           IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+                               IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER),
+             0);
+    attr = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTS, .rnr_retry = n};
+    CHECK_EQ(sim_qp_modify(e->qp, &attr,
+                           IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
+                               IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC),
+             0);
+}

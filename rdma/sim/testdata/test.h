@@ -72,5 +72,7 @@ struct ibv_wc poll_one(struct end *e);
 void expect(struct end *e, uint64_t wr_id, enum ibv_wc_status status);
 void expect_nothing(struct end *e);
 enum ibv_qp_state state(struct end *e);
+/* Connects e to peer anew, with n RNR retries and no room for READs. */
+void set_rnr_retry(struct end *e, struct end *peer, uint8_t n);
 
 #endif
