@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"syscall"
 
@@ -82,6 +83,16 @@ func (qp *QP) ErrorAfter(n int) { qp.do(func() { C.sim_fault_error_after(qp.c, C
 
 // Cut cuts the queue pair off from its peer, or lets it reach it again.
 func (qp *QP) Cut(cut bool) { qp.cut(cut) }
+
+// SlowReads lets n RDMA READs of the queue pair take effect; the next ones, and what is behind
+// them, wait for the next call. A negative n lets all of them go.
+func (qp *QP) SlowReads(n int) {
+	left := C.uint32_t(math.MaxUint32)
+	if n >= 0 {
+		left = C.uint32_t(n)
+	}
+	qp.do(func() { C.sim_fault_reads(qp.c, left) })
+}
 
 // ExceedRetries ends the retries of work that waits for a peer: it fails with
 // RETRY_EXC_ERR. It reports whether there was any.

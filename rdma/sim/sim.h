@@ -225,6 +225,11 @@ void sim_fault_rnr(struct ibv_qp *qp, uint32_t n);
 void sim_fault_error_after(struct ibv_qp *qp, uint32_t nth);
 /* Cuts qp off: requests from it and to it get no answer until the fault is lifted. */
 void sim_fault_cut(struct ibv_qp *qp, bool cut);
+/*
+ * RDMA READs of qp, and what is behind them, wait: n of them take effect, the next ones when this
+ * is called again. UINT32_MAX: all.
+ */
+void sim_fault_reads(struct ibv_qp *qp, uint32_t n);
 /* The retries of the request that waits for an unresponsive peer, if any, are exhausted. */
 void sim_fault_retry_exceeded(struct ibv_qp *qp);
 

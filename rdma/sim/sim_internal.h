@@ -148,8 +148,9 @@ struct sim_qp {
     uint32_t flush_to;   /* receives before this one flush */
     uint64_t rnr_naks;
     /* Faults; has_faults: look at them. */
-    bool has_faults, cut;
-    bool established; /* COMM_EST has been raised, or the queue pair was in RTS before */
+    bool has_faults, cut, slow_reads;
+    uint32_t reads_left; /* that take effect now, if slow_reads */
+    bool established;    /* COMM_EST has been raised, or the queue pair was in RTS before */
     uint32_t fault_completion_in, fault_error_in, fault_rnr;
     enum ibv_wc_status fault_status;
     struct sim_qp *next, *prev;

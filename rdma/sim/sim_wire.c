@@ -326,8 +326,13 @@ static void stall(struct sim_qp *qp, enum sim_stall why) {
     }
 }
 
-/* A fault that strikes before the next request; true if it was ended by one. */
-static bool fault_before(struct sim_qp *qp) {
+/* A fault that strikes before the next request, e; true if it was ended or put off by one. */
+static bool fault_before(struct sim_qp *qp, const struct sim_swqe *e) {
+    if (qp->slow_reads && e->opcode == IBV_WR_RDMA_READ && qp->reads_left-- == 0) {
+        qp->reads_left = 0;
+        qp->stall = SIM_STALL_PEER; /* until sim_fault_reads */
+        return true;
+    }
     if (qp->fault_completion_in && --qp->fault_completion_in == 0) {
         sim_wire_fail_next(qp, qp->fault_status);
         return true;
@@ -356,7 +361,7 @@ static inline bool try_next(struct sim_qp *qp) {
         stall(qp, SIM_STALL_PEER);
         return false;
     }
-    if (SIM_UNLIKELY(qp->has_faults) && fault_before(qp))
+    if (SIM_UNLIKELY(qp->has_faults) && fault_before(qp, e))
         return false;
     p = qp->peer;
     if (SIM_UNLIKELY(!p->established)) {
@@ -476,7 +481,8 @@ void sim_wire_drain(struct sim_fabric *f) {
  */
 
 static void update_faults(struct sim_qp *qp) {
-    qp->has_faults = qp->fault_completion_in || qp->fault_error_in || qp->fault_rnr;
+    qp->has_faults =
+        qp->fault_completion_in || qp->fault_error_in || qp->fault_rnr || qp->slow_reads;
 }
 
 void sim_fault_completion(struct ibv_qp *ibqp, uint32_t nth, enum ibv_wc_status status) {
@@ -504,6 +510,17 @@ void sim_fault_error_after(struct ibv_qp *ibqp, uint32_t nth) {
     sim_lock(qp->f);
     qp->fault_error_in = nth;
     update_faults(qp);
+    sim_unlock(qp->f);
+}
+
+void sim_fault_reads(struct ibv_qp *ibqp, uint32_t n) {
+    struct sim_qp *qp = (struct sim_qp *)ibqp;
+
+    sim_lock(qp->f);
+    qp->slow_reads = n != UINT32_MAX;
+    qp->reads_left = n;
+    update_faults(qp);
+    sim_wire_kick(qp);
     sim_unlock(qp->f);
 }
 
