@@ -39,8 +39,7 @@ int dp_conn_final_err(const struct dp_conn *c) {
     return c->err ? c->err : ECONNRESET;
 }
 
-/* Moves the queue pair to the error state, so that what is posted comes back. */
-static void flush_qp(struct dp_conn *c) {
+void dp_conn_flush(struct dp_conn *c) {
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
     /* A failure means that there is nothing to flush, or no device: libos will tell. */
     if (c->qp)
@@ -61,7 +60,7 @@ void dp_conn_break(struct dp_conn *c, int err, bool hard) {
     c->err_hard = hard;
     c->broken_err = err;
     if (hard)
-        flush_qp(c);
+        dp_conn_flush(c);
     if (!c->commanded)
         dp_notice_conn(c, DP_BIT_BROKEN);
     dp_conn_dirty(c);
@@ -134,7 +133,7 @@ static int command(struct dp_conn *c, int err, bool hard) {
         c->err_hard = true;
     }
     if (c->phase != DP_CONN_ENDED)
-        flush_qp(c);
+        dp_conn_flush(c);
     (void)dp_poll_locked(e);
     dp_conn_settle(c);
     dp_unlock(e);

@@ -133,6 +133,7 @@ static void unlink_conn(struct dp_engine *e, struct dp_conn *c) {
     dp_recv_starve(c, false);
     dp_fetch_starve(c, false);
     dp_notice_forget(c);
+    dp_keepalive_forget(c);
     table_remove(e, c);
 }
 
@@ -323,7 +324,7 @@ uint64_t dp_conn_progress(struct dp_conn *c) {
     if (!c)
         return 0;
     dp_lock(c->engine);
-    uint64_t n = c->stats.bytes_out + c->flow.data_acked + c->src_tail;
+    uint64_t n = c->stats.bytes_out + c->flow.data_acked + c->src_tail + c->alive.progress;
     dp_unlock(c->engine);
     return n;
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -123,12 +124,22 @@ func (c *Conn) CancelPops() error { return errnoErr(C.dp_conn_cancel_pops(c.c)) 
 // CancelPushes ends pending pushes with ECANCELED: the linger time is over.
 func (c *Conn) CancelPushes() error { return errnoErr(C.dp_conn_cancel_pushes(c.c)) }
 
+// KeepAlive sets how long the peer may be silent: after idle it is asked by PING, before limit
+// it counts as dead, which breaks the connection with ETIMEDOUT (NoticeBroken). limit 0: silent
+// for ever. tick is how often Engine.Tick must be called from now on, 0 for never. EINVAL: idle
+// is 0 or not below limit.
+func (c *Conn) KeepAlive(idle, limit time.Duration) (tick time.Duration, err error) {
+	var ns C.uint64_t
+	err = errnoErr(C.dp_conn_keepalive(c.c, C.uint64_t(idle), C.uint64_t(limit), &ns))
+	return time.Duration(ns), err
+}
+
 // Destroy forgets the connection; its queue pair must have been destroyed or be flushed
 // (EBUSY otherwise). c must not be used afterwards.
 func (c *Conn) Destroy() error { return errnoErr(C.dp_conn_destroy(c.c)) }
 
-// Progress is a number that changes as the peer takes messages of ours: who waits for a close
-// sees by it whether waiting is worth while.
+// Progress is a number that changes as the peer takes messages of ours, or reads on in a large
+// one: who waits for a close sees by it whether waiting is worth while.
 func (c *Conn) Progress() uint64 { return uint64(C.dp_conn_progress(c.c)) }
 
 // ConnStats counts what a connection did.
@@ -137,6 +148,7 @@ type ConnStats struct {
 	FramesOut, FramesIn, CreditsOut, CreditsIn   uint64
 	PostSends, PostRecvs, RNREvents, InlineSends uint64
 	LargeOut, LargeIn, Reads                     uint64 // messages by RTS; READs posted
+	PingsOut, PingsIn                            uint64
 }
 
 // Stats returns the connection's counters.
@@ -153,5 +165,6 @@ func (c *Conn) Stats() (ConnStats, error) {
 		PostSends: uint64(s.post_sends), PostRecvs: uint64(s.post_recvs),
 		RNREvents: uint64(s.rnr_events), InlineSends: uint64(s.inline_sends),
 		LargeOut: uint64(s.large_out), LargeIn: uint64(s.large_in), Reads: uint64(s.reads),
+		PingsOut: uint64(s.pings_out), PingsIn: uint64(s.pings_in),
 	}, nil
 }

@@ -196,13 +196,32 @@ struct dp_conn_stats {
     uint64_t frames_out, frames_in, credits_out, credits_in;
     uint64_t post_sends, post_recvs, rnr_events, inline_sends;
     uint64_t large_out, large_in, reads; /* messages by RTS; READs posted */
+    uint64_t pings_out, pings_in;
 };
 int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out);
 /*
- * A number that changes as the peer takes messages of ours: who waits for a close sees by it
- * whether waiting is worth while. 0 for NULL.
+ * A number that changes as the peer takes messages of ours, or reads on in a large one: who
+ * waits for a close sees by it whether waiting is worth while. 0 for NULL.
  */
 uint64_t dp_conn_progress(struct dp_conn *c);
+
+/* ---- Liveness ---------------------------------------------------------------------- */
+
+/*
+ * Sets how long the peer may be silent, in nanoseconds: after idle it is asked by PING, and
+ * before limit it counts as dead, which breaks the connection with ETIMEDOUT
+ * (DP_NOTICE_BROKEN). A frame from the peer, or a READ that comes back, is a sign of life.
+ * limit 0: silent for ever. *tick is how often dp_engine_tick must be called from now on, 0
+ * for never. EINVAL: idle is 0 or not below limit.
+ */
+int dp_conn_keepalive(struct dp_conn *c, uint64_t idle, uint64_t limit, uint64_t *tick);
+/*
+ * Polls, then looks after the connections that have a limit: elapsed nanoseconds have passed
+ * since the last call. A caller that was late says what it was meant to wait, not more:
+ * whoever did not run cannot have heard anything. Returns in how many nanoseconds to call
+ * again; 0: no connection has a limit.
+ */
+uint64_t dp_engine_tick(struct dp_engine *e, uint64_t elapsed);
 
 /* ---- Notices: C to Go -------------------------------------------------------------- */
 

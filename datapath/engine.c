@@ -75,6 +75,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     TAILQ_INIT(&e->cqs);
     e->turn = NULL;
     TAILQ_INIT(&e->dirty);
+    TAILQ_INIT(&e->watched);
     TAILQ_INIT(&e->noticed);
     arena_cache_init(&e->cache);
     return 0;

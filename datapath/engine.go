@@ -81,6 +81,13 @@ func EngineFromHandle(p unsafe.Pointer) *Engine {
 // completions handled.
 func (e *Engine) Poll() int { return int(C.dp_engine_poll(e.c)) }
 
+// Tick looks after the connections that have a limit to their silence: elapsed has passed since
+// the last call, or what the caller meant to wait if that is less. It returns when to call again;
+// 0: no connection has a limit.
+func (e *Engine) Tick(elapsed time.Duration) time.Duration {
+	return time.Duration(C.dp_engine_tick(e.c, C.uint64_t(elapsed)))
+}
+
 // Activity is a count that changes whenever the application polls or waits.
 func (e *Engine) Activity() uint64 { return uint64(C.dp_engine_activity(e.c)) }
 

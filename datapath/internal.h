@@ -223,7 +223,25 @@ struct dp_conn {
     uint32_t fetch_tail;   /* of the next RTS */
     uint32_t reads;        /* READs in flight, */
     uint32_t read_depth;   /* and at most */
+    uint64_t reading;      /* bytes of the READs in flight */
+    uint32_t reads_back;   /* READs that have come back with success, modulo 2^32 */
     uint64_t prefetched;   /* bytes of messages that are fetched and not popped */
+
+    /* Liveness, for keepalive.c; times in nanoseconds. */
+    struct {
+        uint64_t idle;     /* silence after which the peer is asked, */
+        uint64_t limit;    /* and after which it counts as dead; 0: never */
+        uint64_t silent;   /* silence up to the last tick */
+        uint64_t progress; /* changes as the peer reads large messages of ours */
+        uint32_t told;     /* arg of its last PING */
+        uint32_t reads;    /* reads_back and */
+        uint16_t seq;      /* flow.seq_in at the last tick */
+        bool asked;        /* silence has been long enough to ask; since the last sign of life */
+        bool ask;          /* a PING is wanted: are you there? */
+        bool tell;         /* a PING is wanted: READs have come back, others are to follow */
+        bool listed;       /* in dp_engine.watched */
+        TAILQ_ENTRY(dp_conn) link;
+    } alive;
 
     /*
      * For fast.c: work requests with all but the message filled in, and its own counts, which
@@ -281,6 +299,7 @@ struct dp_engine {
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
     struct dp_cq *turn; /* of fast.c: the CQ that it polls next beside the awaited one, or NULL */
     struct dp_conn_list dirty;
+    struct dp_conn_list watched; /* open connections with a limit to their silence */
     uint32_t starved;    /* connections without memory for receives, or for large messages */
     uint64_t prefetched; /* as dp_conn.prefetched, of all connections */
 
@@ -536,7 +555,21 @@ void dp_conn_break(struct dp_conn *c, int err, bool hard);
 void dp_close_settle(struct dp_conn *c);
 /* The errno of an error completion. */
 int dp_wc_errno(enum ibv_wc_status status);
+/* Moves the queue pair to the error state, so that what is posted comes back. Locked. */
+void dp_conn_flush(struct dp_conn *c);
 /* Everything is accounted for, because the queue pair is no more. Locked. */
 void dp_conn_detach(struct dp_conn *c);
+
+/* ---- keepalive.c
+ * -------------------------------------------------------------------------------------- */
+
+/* All locked. c is going away. */
+void dp_keepalive_forget(struct dp_conn *c);
+/* Whether a PING is due and may be sent. */
+bool dp_ping_due(const struct dp_conn *c);
+/* It is being sent: its arg. */
+uint32_t dp_ping_sent(struct dp_conn *c);
+/* A PING of the peer's has come. */
+void dp_ping_came(struct dp_conn *c, uint32_t arg);
 
 #endif

@@ -144,8 +144,11 @@ static void control(struct dp_conn *c, const struct frame *h) {
         if (dp_source_answered(c, h->arg, h->type == FRAME_DONE))
             dp_conn_break(c, EPROTO, true);
         break;
+    case FRAME_PING:
+        dp_ping_came(c, h->arg);
+        break;
     default:
-        break; /* FIN_ACK, PING, PONG: flow.h remembers and answers */
+        break; /* FIN_ACK, PONG: flow.h remembers; and it answers PING */
     }
 }
 

@@ -20,7 +20,12 @@
 
 #include <stdlib.h>
 
-#define DP_READ_BYTES (UINT32_C(1) << 20)       /* of one READ at most */
+#define DP_READ_BYTES (UINT32_C(1) << 20) /* of one READ at most */
+/*
+ * Under way at once, however many READs may be: what is sent behind them, such as the PING that
+ * tells how they get on, arrives after their answers.
+ */
+#define DP_READ_WINDOW (UINT64_C(4) << 20)
 #define DP_PREFETCH_CONN (UINT64_C(4) << 20)    /* fetched ahead of pops, a connection */
 #define DP_PREFETCH_ENGINE (UINT64_C(64) << 20) /* and an engine */
 
@@ -327,6 +332,7 @@ static void add_read(struct dp_conn *c, uint32_t number, uint32_t bytes, struct 
     wr->wr.rdma.rkey = f->rkey;
     f->issued += bytes;
     c->reads++;
+    c->reading += bytes;
     c->tx[slot] = (struct dp_tx){.signaled = true, .read = bytes, .number = number};
     c->tx_signaled++;
     c->tx_laden++;
@@ -339,6 +345,7 @@ static void take_back(struct dp_conn *c, struct dp_fetch *f, uint32_t n) {
         const struct dp_tx *tx = &c->tx[--c->tx_head & c->send_mask];
         f->issued -= tx->read;
         c->reads--;
+        c->reading -= tx->read;
         c->tx_signaled--;
         c->tx_laden--;
     }
@@ -363,7 +370,8 @@ static bool issue(struct dp_conn *c, uint32_t number) {
         struct ibv_sge sge[DP_TX_BATCH];
         uint32_t room = read_room(c), n = 0;
 
-        while (n < room && n < DP_TX_BATCH && f->issued != f->length) {
+        while (n < room && n < DP_TX_BATCH && f->issued != f->length &&
+               c->reading < DP_READ_WINDOW) {
             uint32_t left = f->length - f->issued;
             add_read(c, number, left < piece ? left : piece, &wr[n], &sge[n]);
             if (n)
@@ -405,11 +413,16 @@ void dp_fetch_read_done(struct dp_conn *c, const struct dp_tx *tx, bool failed) 
     struct dp_fetch *f = fetch_of(c, tx->number);
 
     c->reads--;
+    c->reading -= tx->read;
     f->returned += tx->read;
-    if (!failed)
+    if (!failed) {
         f->done += tx->read;
+        c->reads_back++;
+    }
     if (f->done == f->length)
         f->state = DP_FETCH_DONE;
+    /* Its sender sees nothing of this before the DONE, and may wait for a close. */
+    c->alive.tell = f->done != f->length;
     if (f->taken && f->returned == f->issued) {
         release_block(c, f);
         if (f->state != DP_FETCH_DONE)

@@ -187,9 +187,14 @@ static bool add_next(struct dp_conn *c, struct batch *b, struct qt_slot **next) 
         return true;
     const struct qt_slot *s = *next;
     uint8_t type = flow_next_ctrl(f, s != NULL);
+    uint32_t arg = 0;
+    if ((type == 0 || type == FRAME_CREDIT) && DP_UNLIKELY(dp_ping_due(c))) {
+        type = FRAME_PING;
+        arg = dp_ping_sent(c);
+    }
     if (type == 0)
         return false;
-    flow_send(f, (enum frame_type)type, 0, 0, &h);
+    flow_send(f, (enum frame_type)type, 0, arg, &h);
     c->stats.credits_out += type == FRAME_CREDIT;
     /* Close waits for these two to be with the peer. */
     add(c, b, &h, NULL, type == FRAME_FIN || type == FRAME_FIN_ACK);

@@ -28,6 +28,10 @@ type Config struct {
 	// Linger is how long Close waits for a peer that takes nothing, when SO_LINGER says
 	// nothing: it starts anew whenever the peer takes a message.
 	Linger time.Duration
+	// KeepAlive is how long a peer may be silent before it counts as dead and everything
+	// outstanding ends with ETIMEDOUT, unless a socket's options say otherwise; 0: for ever.
+	// After a third of it the peer is asked whether it is there.
+	KeepAlive time.Duration
 	// FlushTimeout bounds the time for posted work to be accounted for, and for the
 	// peer to answer a disconnect, before a queue pair is destroyed all the same.
 	FlushTimeout time.Duration
@@ -71,6 +75,7 @@ func DefaultConfig() Config {
 		ResolveTimeout: 2 * time.Second,
 		RetryDelay:     100 * time.Millisecond,
 		Linger:         2 * time.Second,
+		KeepAlive:      defaultKeepAlive,
 		FlushTimeout:   5 * time.Second,
 		RecvSize:       8192,
 		MaxMessage:     hello.MaxMaxMessage,
@@ -119,6 +124,11 @@ func millisecondsVar(field func(*Config) *time.Duration, low int64) func(*Config
 	}
 }
 
+func setDuration(field *time.Duration, d time.Duration) bool {
+	*field = d
+	return true
+}
+
 func countVar(field func(*Config) *uint32, low, high uint64) func(*Config, string) bool {
 	return func(c *Config, v string) bool {
 		n, err := strconv.ParseUint(v, 10, 32)
@@ -138,6 +148,15 @@ var envVars = []envVar{
 	{
 		"DEMI_LINGER_MS", "how long close waits for the peer, in milliseconds (2000)", "milliseconds, 0 or more",
 		millisecondsVar(func(c *Config) *time.Duration { return &c.Linger }, 0),
+	},
+	{
+		"DEMI_KEEPALIVE_MS", "silence after which a peer counts as dead, in milliseconds; 0: never (30000)",
+		"milliseconds, 10 or more, or 0",
+		func(c *Config, v string) bool {
+			low := int64(minKeepAlive / time.Millisecond)
+			return v == "0" && setDuration(&c.KeepAlive, 0) ||
+				millisecondsVar(func(c *Config) *time.Duration { return &c.KeepAlive }, low)(c, v)
+		},
 	},
 	{
 		"DEMI_RECV_SIZE", "size of a receive in bytes (8192)", "bytes, 256 to 1048576",
@@ -231,6 +250,8 @@ func (c *Config) check() error {
 		return bad("ResolveTimeout", c.ResolveTimeout, "a positive time")
 	case c.RetryDelay < 0 || c.Linger < 0:
 		return bad("RetryDelay or Linger", min(c.RetryDelay, c.Linger), "no negative time")
+	case c.KeepAlive != 0 && c.KeepAlive < minKeepAlive:
+		return bad("KeepAlive", c.KeepAlive, "10 ms or more, or 0")
 	case c.FlushTimeout <= 0:
 		return bad("FlushTimeout", c.FlushTimeout, "a positive time")
 	case c.RecvSize < hello.MinRecvSize || c.RecvSize > hello.MaxRecvSize:

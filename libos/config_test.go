@@ -36,13 +36,14 @@ func TestAnEmptyEnvironmentIsTheDefault(t *testing.T) {
 func TestTheEnvironmentSetsEveryVariable(t *testing.T) {
 	c, err := ConfigFromEnv(environment(
 		"DEMI_CONNECT_TIMEOUT_MS", "1500", "DEMI_LINGER_MS", "0", "DEMI_RECV_SIZE", "4096", "DEMI_RECV_WINDOW", "16",
-		"DEMI_MAX_MESSAGE", "65536",
+		"DEMI_MAX_MESSAGE", "65536", "DEMI_KEEPALIVE_MS", "500",
 		"DEMI_WAIT", "spin", "DEMI_MAX_TOKENS", "1000", "DEMI_LOG", "debug",
 		"LIBOS", "catnip", "CONFIG_PATH", "/nonexistent",
 	))
 	require.NoError(t, err)
 	require.Equal(t, 1500*time.Millisecond, c.ConnectTimeout)
 	require.Zero(t, c.Linger)
+	require.Equal(t, 500*time.Millisecond, c.KeepAlive)
 	require.EqualValues(t, 4096, c.RecvSize)
 	require.EqualValues(t, 65536, c.MaxMessage)
 	require.EqualValues(t, 65536, c.limits(1).MaxMessage)
@@ -62,8 +63,8 @@ func TestTheEnvironmentSetsEveryVariable(t *testing.T) {
 func TestABadVariableIsOneClearLine(t *testing.T) {
 	for name, value := range map[string]string{
 		"DEMI_CONNECT_TIMEOUT_MS": "0", "DEMI_LINGER_MS": "-1", "DEMI_RECV_SIZE": "8k", "DEMI_RECV_WINDOW": "0",
-		"DEMI_MAX_MESSAGE": "1073741825",
-		"DEMI_WAIT":        "patiently", "DEMI_MAX_TOKENS": "0", "DEMI_LOG": "loud",
+		"DEMI_MAX_MESSAGE": "1073741825", "DEMI_KEEPALIVE_MS": "9",
+		"DEMI_WAIT": "patiently", "DEMI_MAX_TOKENS": "0", "DEMI_LOG": "loud",
 	} {
 		_, err := ConfigFromEnv(environment(name, value))
 		require.ErrorIs(t, err, syscall.EINVAL, name)
@@ -74,7 +75,10 @@ func TestABadVariableIsOneClearLine(t *testing.T) {
 		require.NotContains(t, err.Error(), "\n")
 		require.Contains(t, EnvHelp(), name)
 	}
-	_, err := ConfigFromEnv(environment("DEMI_WAIT", "x", "DEMI_LOG", "y"))
+	c, err := ConfigFromEnv(environment("DEMI_KEEPALIVE_MS", "0"))
+	require.NoError(t, err)
+	require.Zero(t, c.KeepAlive)
+	_, err = ConfigFromEnv(environment("DEMI_WAIT", "x", "DEMI_LOG", "y"))
 	require.Equal(t, 2, strings.Count(err.Error(), "catmint: "), "all of them are told")
 	_, err = ConfigFromEnv(environment("DEMI_RECV_WINDOW", "1000"))
 	require.ErrorIs(t, err, syscall.EINVAL, "a window beyond the depth of the queue")
@@ -87,6 +91,7 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) {
 		"a negative delay":         func(c *Config) { c.RetryDelay = -1 },
 		"a negative linger":        func(c *Config) { c.Linger = -1 },
 		"no time to flush":         func(c *Config) { c.FlushTimeout = 0 },
+		"a keepalive too short":    func(c *Config) { c.KeepAlive = time.Millisecond },
 		"tiny receives":            func(c *Config) { c.RecvSize = 16 },
 		"huge receives":            func(c *Config) { c.RecvSize = 1 << 30 },
 		"no messages":              func(c *Config) { c.MaxMessage = 0 },

@@ -23,6 +23,7 @@ const (
 // dataEndpoint is the endpoint of a socket: its queue pair belongs to the data plane.
 type dataEndpoint struct {
 	e      *Engine
+	s      *Socket
 	c      *conn
 	qd     int32
 	dev    *device
@@ -38,8 +39,8 @@ type dataEndpoint struct {
 	depth             uint8 // READs that we may have under way, as agreed on
 }
 
-func (e *Engine) newDataEndpoint() *dataEndpoint {
-	return &dataEndpoint{e: e}
+func (s *Socket) newDataEndpoint() *dataEndpoint {
+	return &dataEndpoint{e: s.e, s: s, qd: s.qd}
 }
 
 // create makes the queue pair and the data plane's half. EAGAIN: queue pairs or completion
@@ -178,7 +179,17 @@ func (d *dataEndpoint) attach(id rdma.ID) error {
 		RecvSize: d.peer.RecvSize, DataWindow: d.peer.DataWindow, CtrlWindow: d.peer.CtrlWindow,
 		MaxMessage: d.peer.MaxMessage, Reads: uint32(d.depth),
 	})
+	if err == nil {
+		err = d.keepAlive()
+	}
 	d.e.house.kick()
+	return err
+}
+
+// keepAlive has the data plane watch over the peer as the socket's options say.
+func (d *dataEndpoint) keepAlive() error {
+	tick, err := d.dp.KeepAlive(d.s.keepAliveTimes())
+	d.e.keeper.want(tick)
 	return err
 }
 

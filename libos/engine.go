@@ -20,6 +20,7 @@ type Engine struct {
 
 	notices *noticeReader
 	house   *housekeeper
+	keeper  keeper
 	waiters waiters
 
 	quit     chan struct{} // closed when the engine stops
@@ -54,6 +55,7 @@ func (p *Process) NewEngine() (*Engine, error) {
 		driver: drv, p: p, dp: dp, quit: make(chan struct{}), devices: map[rdma.Device]*device{},
 		waiters: waiters{m: map[datapath.Token][]chan<- struct{}{}},
 	}
+	e.keeper.dp = dp
 	if e.notices, err = newNoticeReader(e); err != nil {
 		return nil, errors.Join(err, drv.stop(), dp.Destroy())
 	}
@@ -103,6 +105,7 @@ func (e *Engine) stop() error {
 	e.p.mu.Unlock()
 	close(e.quit)
 	e.watchers.Wait()
+	e.keeper.stop()
 	errs := []error{e.driver.stop(), e.house.stop(), e.notices.stop()}
 	e.devMu.Lock()
 	for _, d := range e.devices {

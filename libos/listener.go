@@ -128,8 +128,8 @@ func (l *listener) admit(r request) {
 		return
 	}
 	child.opts = l.s.inherited()
-	ep := e.newDataEndpoint()
-	ep.qd, ep.offer, ep.peer, ep.ask = child.qd, r.offer, r.offer, r.ev
+	ep := child.newDataEndpoint()
+	ep.offer, ep.peer, ep.ask = r.offer, r.offer, r.ev
 	c := e.newConn(ep, child)
 	ep.c, c.id, c.dst = c, r.ev.ID, r.ev.ID.RemoteAddr()
 	e.loop.owners[c.id] = c

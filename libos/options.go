@@ -14,25 +14,20 @@ type options struct {
 	lingerOn  bool
 	linger    time.Duration
 	reuseAddr bool
+	keep      keepAlive
 	ints      map[optKey]int32 // stored, and told when asked
 }
 
 type optKey struct{ level, name int }
 
 // storedOptions are kept and told, with these values to begin with. Messages leave at
-// once, so TCP_NODELAY is on; buffer sizes are the windows' business; a reliable
-// connection notices a dead peer when it sends.
+// once, so TCP_NODELAY is on; buffer sizes are the windows' business.
 var storedOptions = map[optKey]int32{
-	{unix.SOL_SOCKET, unix.SO_KEEPALIVE}:              0,
 	{unix.SOL_SOCKET, unix.SO_SNDBUF}:                 0,
 	{unix.SOL_SOCKET, unix.SO_RCVBUF}:                 0,
 	{unix.SOL_SOCKET, unix.SO_REUSEPORT}:              0,
 	{unix.SOL_SOCKET, unix.SO_PRIORITY}:               0,
 	{unix.IPPROTO_TCP, unix.TCP_NODELAY}:              1,
-	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}:             7200,
-	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}:            75,
-	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}:              9,
-	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}:         0,
 	{unix.IPPROTO_TCP, unix.TCP_QUICKACK}:             1,
 	{unix.IPPROTO_TCP, unix.TCP_CORK}:                 0,
 	{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT}:        -1,
@@ -45,7 +40,7 @@ var storedOptions = map[optKey]int32{
 
 func (e *Engine) defaultOptions() options {
 	buf := int32(e.cfg.RecvSize * e.cfg.DataWindow)
-	return options{ints: map[optKey]int32{
+	return options{keep: newKeepAlive(e.cfg.KeepAlive), ints: map[optKey]int32{
 		{unix.SOL_SOCKET, unix.SO_SNDBUF}: buf, {unix.SOL_SOCKET, unix.SO_RCVBUF}: buf,
 	}}
 }
@@ -122,13 +117,22 @@ func (s *Socket) SetOption(level, name int, value []byte) error {
 	key := optKey{level, name}
 	_, stored := storedOptions[key]
 	reuse := key == optKey{unix.SOL_SOCKET, unix.SO_REUSEADDR}
-	if !stored && !reuse {
+	keep := keepOptions[key]
+	if !stored && !reuse && keep.set == nil {
 		return syscall.ENOPROTOOPT
 	}
 	if len(value) < 4 {
 		return syscall.EINVAL
 	}
 	v := nativeInt(value)
+	if keep.set != nil {
+		if v < keep.low || v > keep.high {
+			return syscall.EINVAL
+		}
+		keep.set(&s.opts.keep, v)
+		s.keepAliveChanged()
+		return nil
+	}
 	if reuse {
 		s.opts.reuseAddr = v != 0
 		return nil
@@ -148,6 +152,9 @@ func (s *Socket) GetOption(level, name int) ([]byte, error) {
 		return nil, err
 	}
 	key := optKey{level, name}
+	if keep, ok := keepOptions[key]; ok {
+		return nativeBytes(keep.get(&s.opts.keep)), nil
+	}
 	if v, ok := s.opts.ints[key]; ok {
 		return nativeBytes(v), nil
 	}

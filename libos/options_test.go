@@ -21,6 +21,16 @@ func TestOptionsAreKeptAndTold(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, nativeBytes(7), v)
 	}
+	for key := range keepOptions {
+		require.NoError(t, s.SetOption(key.level, key.name, nativeBytes(7)))
+		v, err := s.GetOption(key.level, key.name)
+		require.NoError(t, err)
+		want := int32(7)
+		if key.name == unix.SO_KEEPALIVE && key.level == unix.SOL_SOCKET {
+			want = 1
+		}
+		require.Equal(t, nativeBytes(want), v)
+	}
 	require.NoError(t, s.SetOption(unix.SOL_SOCKET, unix.SO_REUSEADDR, nativeBytes(1)))
 	linger := append(nativeBytes(1), nativeBytes(3)...)
 	require.NoError(t, s.SetOption(unix.SOL_SOCKET, unix.SO_LINGER, linger))
@@ -45,14 +55,14 @@ func TestOptionsAreKeptAndTold(t *testing.T) {
 func TestAnAcceptedSocketBeginsWithItsListenersOptions(t *testing.T) {
 	p := newPair(t, testConfig(), sim.Config{})
 	l, at := p.b.listen(t, p.b.addr, 1)
-	require.NoError(t, l.SetOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, nativeBytes(1)))
+	require.NoError(t, l.SetOption(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, nativeBytes(77)))
 	require.NoError(t, l.SetLinger(5*time.Second))
 	p.a.connect(t, netip.AddrPort{}, at)
 	s := p.b.accept(t, l)
-	require.NoError(t, l.SetOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, nativeBytes(0)), "the copies are separate")
-	v, err := s.GetOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+	require.NoError(t, l.SetOption(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, nativeBytes(78)), "the copies are separate")
+	v, err := s.GetOption(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
 	require.NoError(t, err)
-	require.Equal(t, nativeBytes(1), v)
+	require.Equal(t, nativeBytes(77), v)
 	v, err = s.GetOption(unix.SOL_SOCKET, unix.SO_LINGER)
 	require.NoError(t, err)
 	require.Equal(t, append(nativeBytes(1), nativeBytes(5)...), v)
@@ -62,7 +72,9 @@ func TestOptionsHaveTheirDefaults(t *testing.T) {
 	p := newPair(t, testConfig(), sim.Config{})
 	s := p.a.socket(t, unix.AF_INET)
 	for key, want := range map[optKey]int32{
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY}: 1, {unix.SOL_SOCKET, unix.SO_KEEPALIVE}: 0,
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY}: 1, {unix.SOL_SOCKET, unix.SO_KEEPALIVE}: 1,
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}: 10, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}: 5,
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}: 4, {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}: 0,
 		{unix.SOL_SOCKET, unix.SO_RCVBUF}: 4 * 8192, {unix.SOL_SOCKET, unix.SO_SNDBUF}: 4 * 8192,
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR}: 0,
 	} {

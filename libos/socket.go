@@ -134,8 +134,7 @@ func (s *Socket) Bind(addr netip.AddrPort) error {
 
 // newConn makes the socket's connection object. Loop only.
 func (s *Socket) newConn() *conn {
-	ep := s.e.newDataEndpoint()
-	ep.qd = s.qd
+	ep := s.newDataEndpoint()
 	c := s.e.newConn(ep, s)
 	ep.c = c
 	s.conn = c

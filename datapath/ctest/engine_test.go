@@ -13,7 +13,7 @@ func engineProgram(t *testing.T, name string) ctest.Program {
 	sources := []string{"datapath/ctest/testdata/" + name}
 	for _, f := range []string{
 		"arena", "arena_chunk", "arena_mr", "arena_pool", "close", "conn", "demi", "device", "engine", "fast",
-		"memory", "notice", "poll", "process", "qd", "recv", "rendezvous", "send", "token", "wait",
+		"keepalive", "memory", "notice", "poll", "process", "qd", "recv", "rendezvous", "send", "token", "wait",
 	} {
 		sources = append(sources, "datapath/"+f+".c")
 	}
@@ -50,6 +50,11 @@ func TestEngineLargeMessages(t *testing.T) {
 func TestEngineWaiting(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_wait_test.c"), ctest.Address, ctest.Thread)
+}
+
+func TestEngineKeepalive(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_keepalive_test.c"), ctest.Address)
 }
 
 func TestDemiCalls(t *testing.T) {

@@ -34,7 +34,7 @@ enum frame_type {
     FRAME_DONE = 4,    /* arg: number of the RTS whose bytes have been read */
     FRAME_FIN = 5,     /* no DATA or RTS follows; arg 0 */
     FRAME_FIN_ACK = 6, /* everything before the FIN has arrived; arg 0 */
-    FRAME_PING = 7,    /* are you there? arg: any number */
+    FRAME_PING = 7,    /* are you there? arg: READs that its sender has completed */
     FRAME_PONG = 8,    /* arg: that of the PING */
     FRAME_RESET = 9,   /* arg: number of the RTS that will not be read */
 };
