@@ -47,6 +47,28 @@ static void a_cut_line_heals(void) {
     pair_free(p);
 }
 
+static void reads_wait_their_turn_with_all_that_is_behind_them(void) {
+    struct pair *p = pair_new(NULL);
+    uint64_t there = (uintptr_t)p->b.mr->addr;
+
+    CHECK_EQ(post_recv(&p->b, 9, 0, 64), 0);
+    sim_fault_reads(p->a.qp, 1);
+    for (uint64_t i = 1; i <= 3; i++)
+        CHECK_EQ(post_rdma(&p->a, i, IBV_WR_RDMA_READ, 0, 8, there, p->b.mr->rkey), 0);
+    CHECK_EQ(post_send(&p->a, 4, 0, 8, IBV_SEND_SIGNALED), 0);
+    expect(&p->a, 1, IBV_WC_SUCCESS);
+    expect_nothing(&p->a);
+    sim_fault_reads(p->a.qp, 1);
+    expect(&p->a, 2, IBV_WC_SUCCESS);
+    expect_nothing(&p->a);
+    expect_nothing(&p->b);
+    sim_fault_reads(p->a.qp, UINT32_MAX);
+    expect(&p->a, 3, IBV_WC_SUCCESS);
+    expect(&p->a, 4, IBV_WC_SUCCESS);
+    expect(&p->b, 9, IBV_WC_SUCCESS);
+    pair_free(p);
+}
+
 static void chosen_completions_fail(void) {
     struct pair *p = pair_new(NULL);
 
@@ -271,6 +293,7 @@ const struct test verbs_fault[] = {
     TEST(a_dead_peer_is_waited_for),
     TEST(a_dead_peer_fails_the_send_after_its_polls),
     TEST(a_cut_line_heals),
+    TEST(reads_wait_their_turn_with_all_that_is_behind_them),
     TEST(chosen_completions_fail),
     TEST(a_connection_breaks_between_two_messages),
     TEST(rnr_can_be_forced),
