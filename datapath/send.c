@@ -158,6 +158,8 @@ static bool add_message(struct dp_conn *c, struct batch *b, struct qt_slot **nex
         add(c, b, &h, s, false);
         return true;
     }
+    if (*next && flow_data_credit(f) == 0)
+        flow_wait(f);
     return false;
 }
 

@@ -36,7 +36,7 @@ enum flow_fin {
 
 struct flow {
     /* What every frame says, in the order and places of its header: flow_encode_data. */
-    uint16_t nothing;       /* 0, where a frame has its type */
+    uint16_t flags_out;     /* of the next DATA or RTS, in the high byte; 0 in its type's place */
     uint16_t data_returned; /* DATA and RTS received whose receives have been posted anew */
     uint16_t ctrl_returned; /* control frames received whose receives have been posted anew */
     uint16_t seq_out;       /* of the next frame */
@@ -178,6 +178,14 @@ static inline int flow_add(struct flow *f, uint32_t n) {
     return 0;
 }
 
+/*
+ * A message has to wait for a receive of the peer's: the next one sent says so, and the peer
+ * may let the window grow.
+ */
+static inline void flow_wait(struct flow *f) {
+    f->flags_out = FRAME_F_WAITED << 8;
+}
+
 /* ---- Close --------------------------------------------------------------------------- */
 
 /* The application closes to level; never takes back. A FIN goes once pushes have been sent. */
@@ -295,12 +303,14 @@ static inline void flow_send(struct flow *f, enum frame_type type, uint32_t leng
     };
     f->data_told = f->data_returned;
     f->ctrl_told = f->ctrl_returned;
-    if (type == FRAME_DATA) {
+    if (frame_is_data((uint8_t)type)) {
+        h->flags = (uint8_t)(f->flags_out >> 8);
+        f->flags_out = 0;
         f->data_sent++;
-        return;
     }
+    if (type == FRAME_DATA)
+        return;
     if (type == FRAME_RTS) {
-        f->data_sent++;
         f->rts_open++;
         h->arg = f->rts_sent++;
         return;
@@ -446,7 +456,7 @@ static inline void flow_encode_data(const struct flow *f, uint32_t length, uint8
     memcpy(out, &first, sizeof(first));
     memcpy(out + 8, &second, sizeof(second));
 #else
-    frame_put16(out, FRAME_DATA);
+    frame_put16(out, (uint16_t)(FRAME_DATA | f->flags_out));
     frame_put16(out + 2, f->data_returned);
     frame_put16(out + 4, f->ctrl_returned);
     frame_put16(out + 6, f->seq_out);
@@ -461,6 +471,7 @@ _Static_assert(offsetof(struct flow, data_returned) == 2 &&
 static inline void flow_sent_data(struct flow *f) {
     memcpy((uint8_t *)f + offsetof(struct flow, data_told),
            (const uint8_t *)f + offsetof(struct flow, data_returned), 4);
+    f->flags_out = 0;
     f->seq_out++;
     f->data_sent++;
 }

@@ -43,6 +43,8 @@ enum frame_type {
 
 /* FIN, FIN_ACK: the sender of the FIN reads no more, either (a full close). */
 #define FRAME_F_FULL 0x01u
+/* DATA, RTS: this message, or one before it, had to wait for a receive of the peer's. */
+#define FRAME_F_WAITED 0x01u
 
 /* A header in host order. */
 struct frame {
@@ -167,9 +169,9 @@ static inline int frame_parse(const uint8_t *in, size_t bytes, const struct fram
         return EPROTO;
     switch (f->type) {
     case FRAME_DATA:
-        return f->length == 0 || f->flags != 0 || f->arg != 0 ? EPROTO : 0;
+        return f->length == 0 || (f->flags & ~FRAME_F_WAITED) != 0 || f->arg != 0 ? EPROTO : 0;
     case FRAME_RTS:
-        return f->length != FRAME_RTS_SIZE || f->flags != 0 ? EPROTO : 0;
+        return f->length != FRAME_RTS_SIZE || (f->flags & ~FRAME_F_WAITED) != 0 ? EPROTO : 0;
     case FRAME_FIN:
     case FRAME_FIN_ACK:
         return f->length != 0 || (f->flags & ~FRAME_F_FULL) != 0 || f->arg != 0 ? EPROTO : 0;

@@ -1,4 +1,5 @@
 /* What breaks connections: the fabric at every point, memory, and peers that lie. */
+#include "flow.h"
 #include "world.h"
 
 /* What must hold of everything that was under way on a side when its connection broke. */
@@ -294,7 +295,9 @@ static void garbage_breaks_its_connection_and_nothing_else(void) {
     BAD(0, .type = 200);
     BAD(8, .type = FRAME_DATA, .length = 9);
     BAD(0, .type = FRAME_DATA);
-    BAD(8, .type = FRAME_DATA, .length = 8, .flags = 1);
+    BAD(8, .type = FRAME_DATA, .length = 8, .flags = 2);
+    BAD(0, .type = FRAME_CREDIT, .arg = FLOW_WINDOW_MAX);
+    BAD(0, .type = FRAME_CREDIT, .flags = FRAME_F_WAITED);
     BAD(8, .type = FRAME_DATA, .length = 8, .seq = 5);
     BAD(8, .type = FRAME_DATA, .length = 8, .data_returned = 1); /* we sent none */
     BAD(8, .type = FRAME_DATA, .length = 8, .ctrl_returned = 65535);

@@ -4,6 +4,8 @@ package cwire
 // #cgo nocallback flow_init
 // #cgo noescape flow_add
 // #cgo nocallback flow_add
+// #cgo noescape flow_wait
+// #cgo nocallback flow_wait
 // #cgo noescape flow_close
 // #cgo nocallback flow_close
 // #cgo noescape flow_send
@@ -55,7 +57,7 @@ const (
 
 // Flow is struct flow; flow.h describes the fields.
 type Flow struct {
-	_            uint16
+	FlagsOut     uint16 // flags of the next DATA or RTS, in the high byte
 	DataReturned uint16
 	CtrlReturned uint16
 	SeqOut       uint16
@@ -153,6 +155,9 @@ func (f *Flow) ReturnCtrl() { C.flow_return_ctrl(f.c()) }
 
 // Add implements flow_add.
 func (f *Flow) Add(n uint32) error { return asError(C.flow_add(f.c(), C.uint32_t(n))) }
+
+// Wait implements flow_wait.
+func (f *Flow) Wait() { C.flow_wait(f.c()) }
 
 // Close implements flow_close.
 func (f *Flow) Close(level Level) { C.flow_close(f.c(), C.enum_flow_fin(level)) }

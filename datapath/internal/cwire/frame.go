@@ -22,6 +22,9 @@ const (
 // FlagFull is the flag of a FIN and FIN_ACK for a full close.
 const FlagFull = C.FRAME_F_FULL
 
+// FlagWaited is the flag of a DATA or RTS: its sender had to wait for a receive.
+const FlagWaited = C.FRAME_F_WAITED
+
 // Type is enum frame_type.
 type Type uint8
 

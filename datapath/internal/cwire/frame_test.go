@@ -50,9 +50,9 @@ var allowed = map[cwire.Type]struct {
 	flags                uint8
 	arg                  bool
 }{
-	cwire.Data:   {1, limits.RecvSize - cwire.HeaderSize, 0, false},
+	cwire.Data:   {1, limits.RecvSize - cwire.HeaderSize, cwire.FlagWaited, false},
 	cwire.Credit: {0, 0, 0, true},
-	cwire.RTS:    {cwire.RTSSize, cwire.RTSSize, 0, true},
+	cwire.RTS:    {cwire.RTSSize, cwire.RTSSize, cwire.FlagWaited, true},
 	cwire.Done:   {0, 0, 0, true},
 	cwire.Fin:    {0, 0, cwire.FlagFull, false},
 	cwire.FinAck: {0, 0, cwire.FlagFull, false},
