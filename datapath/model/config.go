@@ -19,6 +19,8 @@ type Config struct {
 	Closes   [2]CloseKind // how it may close
 	Pings    [2]bool      // keepalive may send PINGs
 	Grows    [2]int       // data receives added to the window, at most
+	GrowBy   int          // so many at once; 0: one
+	Lists    int          // receives of popped messages are returned in lists of so many; 0: one by one
 	Mode     Mode         // restricts who pushes when
 	Prefetch bool         // large messages are read before a pop waits for them
 	Cuts     bool         // the linger time may run out

@@ -30,13 +30,14 @@ func (s *State) encode(key []byte, first int) []byte {
 			uint8(p.DataIn-f.DataAcked)|uint8(f.DataSent-f.DataAcked)<<4,
 			uint8(p.CtrlTold-f.CtrlAcked)|uint8(p.CtrlReturned-f.CtrlAcked)<<4,
 			uint8(p.CtrlIn-f.CtrlAcked)|uint8(f.CtrlSent-f.CtrlAcked)<<4,
-			uint8(f.FinWant)|uint8(f.FinSent)<<2|uint8(f.FinAcked)<<4|uint8(f.Added)<<6,
-			uint8(f.PeerFin)|uint8(f.PeerFinAck)<<2|uint8(f.AddedTold)<<4|uint8(f.PeerAdded)<<6,
+			uint8(f.FinWant)|uint8(f.FinSent)<<2|uint8(f.FinAcked)<<4,
+			uint8(f.PeerFin)|uint8(f.PeerFinAck)<<2|uint8(f.PeerAdded)<<4,
+			uint8(f.Added)|uint8(f.AddedTold)<<4,
 			f.PingSent|f.PongOwed<<1|bit(e.popWaits)<<2|bit(e.gone)<<3|bit(e.disconnected)<<4|
 				bit(e.cut)<<5,
 			uint8(f.RTSOpen)|uint8(f.RTSOwed)<<4,
 			uint8(e.dones)|uint8(e.resets)<<4,
-			uint8(e.late),
+			uint8(e.late)|uint8(e.kept)<<4,
 			uint8(e.nPending)|uint8(e.nQueue)<<4)
 		var kinds uint8
 		for k := range e.nPending {
@@ -94,10 +95,11 @@ func (c *Config) decode(key []byte) State {
 		p.CtrlIn, f.CtrlSent = nibbles()
 		b := next()
 		f.FinWant, f.FinSent, f.FinAcked = cwire.Level(b&3), cwire.Level(b>>2&3), cwire.Level(b>>4&3)
-		f.Added = uint16(b >> 6)
 		b = next()
 		f.PeerFin, f.PeerFinAck = cwire.Level(b&3), cwire.Level(b>>2&3)
-		f.AddedTold, f.PeerAdded = uint16(b>>4&3), uint16(b>>6)
+		f.PeerAdded = uint16(b >> 4)
+		b = next()
+		f.Added, f.AddedTold = uint16(b&15), uint16(b>>4)
 		b = next()
 		f.PingSent, f.PongOwed = b&1, b>>1&1
 		e.popWaits, e.gone, e.disconnected, e.cut = b>>2&1 != 0, b>>3&1 != 0, b>>4&1 != 0, b>>5&1 != 0
@@ -105,7 +107,8 @@ func (c *Config) decode(key []byte) State {
 		f.RTSOpen, f.RTSOwed = uint32(b&15), uint32(b>>4)
 		b = next()
 		e.dones, e.resets = int(b&15), int(b>>4)
-		e.late = int(next())
+		b = next()
+		e.late, e.kept = int(b&15), int(b>>4)
 		b = next()
 		e.nPending, e.nQueue = int(b&15), int(b>>4)
 		if e.nPending > 0 {

@@ -20,6 +20,10 @@ func TestARebuiltStateBehavesAsTheOneStored(t *testing.T) {
 			DataWindow: 2, CtrlWindow: 4, Pushes: [2]int{2, 1}, Closes: closing, Pings: [2]bool{true, true},
 			Sizes: [2]Sizes{Mixed, Mixed},
 		},
+		{
+			DataWindow: 4, CtrlWindow: 4, Pushes: [2]int{2, 1}, Closes: closing, Sizes: [2]Sizes{Mixed, Mixed},
+			Grows: [2]int{4, 2}, GrowBy: 2, Lists: 2,
+		},
 	} {
 		rng := rand.New(rand.NewPCG(1, 2)) // the same walks every time
 		for range 15 {

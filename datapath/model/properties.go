@@ -37,7 +37,7 @@ func (c *Config) checkDirection(s *State, i int) error {
 		return fmt.Errorf("%d data frames on their way to %d data receives: receiver not ready", data, posted)
 	case ctrl > postedCtrl || postedCtrl > int(p.CtrlWindow):
 		return fmt.Errorf("%d control frames on their way to %d control receives: receiver not ready", ctrl, postedCtrl)
-	case int(p.DataIn-p.DataReturned) != q.nQueue+q.resets+q.late && c.Wrong != AnsweredTooLate &&
+	case int(p.DataIn-p.DataReturned) != q.nQueue+q.resets+q.late+q.kept && c.Wrong != AnsweredTooLate &&
 		c.Wrong != KeepsDropped:
 		return errors.New("receives neither posted nor holding a message")
 	case int(p.RTSOwed) != q.dones+q.resets+countLarge(q):
@@ -140,8 +140,8 @@ func (c *Config) checkQuiet(s *State, views *[2]cwire.View) error {
 // smaller: so whatever the interleaving, applications that only pop see finitely many frames.
 //
 // Each thing costs more than what it can turn into: a push (20) a frame on its way (19),
-// that an unread message (18, or 9 if its bytes are here), that a receive owed (4); a large
-// message also a READ and a DONE (5). A control frame on its way (3) becomes a control
+// that an unread message (18, or 9 if its bytes are here), that a receive kept for a list or
+// for its DONE (5), that one owed (4); a large message also a READ and a DONE (5). A control frame on its way (3) becomes a control
 // receive owed (2), of which a bare CREDIT needs two at least, or data receives owed, or a
 // window grown (4). A FIN (10) becomes a frame (9) that becomes a FIN_ACK due (5).
 func (s *State) rank() int {
@@ -153,7 +153,7 @@ func (s *State) rank() int {
 			4*int(f.DataReturned-f.DataTold) + 2*int(f.CtrlReturned-f.CtrlTold) +
 			5*int(f.PongOwed) + 5*int(bit(f.PeerFin > f.PeerFinAck)) +
 			10*int(bit(f.FinWant > f.FinSent)) + 4*int(bit(f.Added != f.AddedTold)) +
-			1000*int(bit(!e.gone)+bit(!e.disconnected))
+			1000*int(bit(!e.gone)+bit(!e.disconnected)) + 5*(e.kept+e.late)
 		for _, kind := range e.queue[:e.nQueue] {
 			if kind == large {
 				total += 18

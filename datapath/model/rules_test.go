@@ -147,10 +147,52 @@ var proofs = []proof{
 		windows: []int{1, 2, 3, 4},
 	},
 	{
+		name:    "the window doubles, and again, while messages flow one way",
+		c:       Config{Pushes: firstOnly, Grows: [2]int{0, 6}, GrowBy: 2},
+		windows: []int{1, 2},
+		long:    []int{3, 4},
+	},
+	{
 		name:    "both windows grow while messages flow both ways, engines prompt",
 		c:       Config{Pushes: eachOne, Grows: growing, Prompt: true},
 		windows: []int{1},
 		long:    []int{2},
+	},
+	{
+		name:    "the window grows while messages flow one way and both close, engines prompt",
+		c:       Config{Pushes: firstOnly, Grows: [2]int{0, 2}, GrowBy: 2, Closes: closing, Prompt: true},
+		windows: []int{1},
+		long:    []int{2, 3},
+	},
+	{
+		name: "the window grows while large and small messages flow one way and both close, engines prompt",
+		c: Config{
+			Pushes: [2]int{1, 0}, Sizes: allMixed, Grows: [2]int{0, 2}, GrowBy: 2, Closes: closing,
+			Prompt: true,
+		},
+		long: []int{1, 2},
+	},
+	{
+		name:    "receives are returned in lists while messages flow one way and the window grows",
+		c:       Config{Pushes: firstOnly, Lists: 2, Grows: [2]int{0, 4}, GrowBy: 4},
+		windows: []int{4, 8},
+	},
+	{
+		name:    "receives are returned in lists while messages flow both ways, engines prompt",
+		c:       Config{Pushes: eachOne, Lists: 2, Prompt: true},
+		windows: []int{4},
+		long:    []int{8},
+	},
+	{
+		name:    "receives are returned in lists in ping-pong",
+		c:       Config{Pushes: eachOne, Mode: PingPong, Lists: 2},
+		windows: []int{8},
+	},
+	{
+		name:    "receives are returned in lists while one side pushes and both close, engines prompt",
+		c:       Config{Pushes: [2]int{1, 0}, Sizes: allMixed, Lists: 2, Closes: closing, Prompt: true},
+		windows: []int{2},
+		long:    []int{4},
 	},
 }
 

@@ -32,6 +32,7 @@ type Endpoint struct {
 	dones  int // DONEs to be sent
 	resets int // RESETs to be sent
 	late   int // of the dones, those of messages already popped
+	kept   int // receives whose messages are gone, to be returned with others
 
 	popWaits     bool // a pop waits for the head of the queue to be read
 	gone         bool // it has disconnected

@@ -73,10 +73,11 @@ func (c *Config) try(s *State, st Step, views *[2]cwire.View) (ok bool, sent cwi
 		s.send(i, cwire.Ping, 0, pingArg)
 		return true, cwire.Ping, nil
 	case Grow:
-		if int(e.Flow.Added) >= c.Grows[i] || !v.ExpectsData {
+		by := max(c.GrowBy, 1)
+		if int(e.Flow.Added)+by > c.Grows[i] || !v.ExpectsData {
 			return false, 0, nil
 		}
-		return true, 0, e.Flow.Add(1)
+		return true, 0, e.Flow.Add(uint32(by))
 	case Cut:
 		return c.tryCut(s, i, v), 0, nil
 	case SendData:
@@ -139,7 +140,7 @@ func (c *Config) tryPop(s *State, i int, a Action) bool {
 	if c.Wrong != AnsweredTooLate && e.queue[0] == fetched && e.fetched() == e.dones-e.late {
 		e.late++ // its DONE is still to be sent, and returns its receive
 	} else {
-		e.Flow.ReturnData()
+		c.returnData(e)
 	}
 	e.dequeue()
 	if c.Mode == PingPong {
@@ -182,11 +183,22 @@ func (c *Config) drop(e *Endpoint, kind uint8) {
 	if kind == large {
 		e.resets++
 		if c.Wrong == AnsweredTooLate {
-			e.Flow.ReturnData()
+			c.returnData(e)
 		}
 		return
 	}
 	if c.Wrong != KeepsDropped {
+		c.returnData(e)
+	}
+}
+
+// returnData posts a receive in place of one whose message is gone, at once or when a list of
+// them has come together.
+func (c *Config) returnData(e *Endpoint) {
+	if e.kept++; e.kept < c.Lists {
+		return
+	}
+	for ; e.kept > 0; e.kept-- {
 		e.Flow.ReturnData()
 	}
 }
@@ -267,13 +279,13 @@ func (c *Config) trySendCtrl(s *State, i int, v *cwire.View) (bool, cwire.Type, 
 		e.dones--
 		if e.late > 0 {
 			e.late--
-			f.ReturnData()
+			c.returnData(e)
 		}
 		s.send(i, t, 0, f.RTSIn-f.RTSOwed)
 	case cwire.Reset:
 		e.resets--
 		if c.Wrong != AnsweredTooLate {
-			f.ReturnData()
+			c.returnData(e)
 		}
 		s.send(i, t, 0, f.RTSIn-f.RTSOwed)
 	default:

@@ -26,6 +26,11 @@ func TestWrongRulesAreFound(t *testing.T) {
 			says: "deadlock: side 0 has pushes waiting",
 		},
 		{
+			name: "lists of receives longer than the window stall one-way traffic",
+			c:    Config{Lists: 3, Pushes: firstOnly},
+			says: "deadlock: side 0 has pushes waiting",
+		},
+		{
 			name: "CREDIT whenever the peer is out costs one for every pop",
 			c:    Config{Wrong: CreditWhenOut, DataWindow: 4, Pushes: firstOnly},
 			says: "more than one bare CREDIT for half a window",
