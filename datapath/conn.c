@@ -4,14 +4,6 @@
 
 #include <stdlib.h>
 
-/* Smallest power of two that is at least n. */
-static uint32_t pow2(uint32_t n) {
-    uint32_t p = 1;
-    while (p < n)
-        p <<= 1;
-    return p;
-}
-
 /* Gives c a place in its engine's table. EAGAIN: too many connections; ENOMEM. */
 static int table_add(struct dp_engine *e, struct dp_conn *c) {
     uint32_t i;
@@ -69,10 +61,7 @@ static void free_memory(struct dp_conn *c) {
     if (c->headers)
         arena_unref(&c->engine->cache, c->headers);
     free(c->tx);
-    free(c->rx);
-    free(c->rx_free);
-    free(c->inbound);
-    free(c->fetches);
+    dp_window_free(c);
     free(c->sources);
     free(c);
 }
@@ -81,27 +70,29 @@ static struct dp_conn *alloc_memory(const struct dp_conn_params *p) {
     struct dp_conn *c = (struct dp_conn *)calloc(1, sizeof(*c));
     if (!c)
         return NULL;
-    uint32_t tx = pow2(p->send_depth);
+    uint32_t tx = 1; /* a power of two */
+    while (tx < p->send_depth)
+        tx <<= 1;
     c->engine = p->engine;
-    c->rx_count = p->local.data_window + p->local.ctrl_window;
-    uint32_t in = pow2(c->rx_count);
+    c->local = p->local;
     c->tx = (struct dp_tx *)calloc(tx, sizeof(*c->tx));
-    c->rx = (struct dp_rx *)calloc(c->rx_count, sizeof(*c->rx));
-    c->rx_free = (uint32_t *)calloc(c->rx_count, sizeof(*c->rx_free));
-    c->inbound = (struct dp_inbound *)calloc(in, sizeof(*c->inbound));
-    uint32_t fetches = pow2(p->local.data_window);
-    c->fetches = (struct dp_fetch *)calloc(fetches, sizeof(*c->fetches));
     c->headers = arena_alloc(&p->engine->cache, (size_t)tx * DP_HEADER_ROOM);
-    if (!c->tx || !c->rx || !c->rx_free || !c->inbound || !c->fetches || !c->headers) {
+    if (!c->tx || !c->headers || dp_window_tables(c, p->local.data_window)) {
         free_memory(c);
         return NULL;
     }
     c->send_mask = tx - 1;
     for (uint32_t i = 0; i < tx; i++)
         c->tx[i].bare = true;
-    c->in_mask = in - 1;
-    c->fetch_mask = fetches - 1;
     return c;
+}
+
+/* To where the window may grow: within what was asked for, the queue and the protocol. */
+static uint32_t window_max(const struct dp_conn_params *p) {
+    uint32_t most = p->recv_depth - p->local.ctrl_window;
+    if (most > p->max_data_window)
+        most = p->max_data_window;
+    return most < FLOW_WINDOW_MAX ? most : FLOW_WINDOW_MAX;
 }
 
 static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
@@ -114,12 +105,9 @@ static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
     c->max_inline = p->max_inline;
     c->tx_signal = p->send_depth / 4 < 64 ? p->send_depth / 4 : 64;
     c->tx_reserve = p->send_depth / 4 < 8 ? p->send_depth / 4 : 8;
-    for (uint32_t i = 0; i < c->rx_count; i++)
-        c->rx_free[i] = c->rx_count - 1 - i;
-    c->rx_nfree = c->rx_count;
     c->rx_owed_data = p->local.data_window;
     c->rx_owed_ctrl = p->local.ctrl_window;
-    c->local = p->local;
+    c->window_max = window_max(p);
     c->frame_limits =
         (struct frame_limits){.recv_size = p->local.recv_size, .max_message = p->local.max_message};
     c->cookie = p->cookie;
@@ -284,14 +272,17 @@ void dp_conn_settle(struct dp_conn *c) {
     if (c->established)
         dp_recv_settle(c);
     while (c->phase == DP_CONN_OPEN && c->established) {
-        if (c->rx_owed_data | c->rx_owed_ctrl)
+        if (dp_recv_due(c))
             (void)dp_recv_post(c); /* a failure has broken the connection */
+        if (c->phase == DP_CONN_OPEN &&
+            (c->window_short || flow_data_owed(&c->flow) >= c->flow.data_due))
+            dp_window_settle(c);
         if (DP_UNLIKELY(c->fetch_read != c->fetch_tail) && c->phase == DP_CONN_OPEN)
             dp_fetch_pump(c);
         if (c->phase == DP_CONN_OPEN)
             dp_send_pump(c);
         /* A DONE or RESET may have given a receive back. */
-        if (DP_LIKELY(!c->rx_owed_data) || c->starved)
+        if (DP_LIKELY(!dp_recv_due(c)) || c->starved)
             break;
     }
     dp_close_settle(c);
@@ -334,13 +325,14 @@ int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
         return EINVAL;
     dp_lock(c->engine);
     *out = c->stats;
+    out->window = c->established ? c->flow.data_window : c->local.data_window;
     out->pushes += c->fast.pushes;
     out->frames_out += c->fast.pushes;
     out->post_sends += c->fast.pushes;
     out->inline_sends += c->fast.pushes;
     out->pops += c->fast.pops;
     out->frames_in += c->fast.pops;
-    out->post_recvs += c->fast.pops;
+    out->post_recvs += c->fast.pops - c->fast.listed;
     dp_unlock(c->engine);
     return 0;
 }

@@ -42,7 +42,9 @@ type ConnParams struct {
 	RecvDepth uint32         // receive-queue entries granted
 	MaxInline uint32         // bytes granted
 	Local     ConnLimits
-	Cookie    uint64 // comes back in notices
+	// MaxDataWindow is to what Local.DataWindow may grow with traffic, within RecvDepth.
+	MaxDataWindow uint32
+	Cookie        uint64 // comes back in notices
 }
 
 // Conn is a connection's data plane: a queue pair and its credits.
@@ -63,7 +65,9 @@ func NewConn(p ConnParams) (*Conn, error) {
 		recv_depth: C.uint32_t(p.RecvDepth),
 		max_inline: C.uint32_t(p.MaxInline),
 		local:      p.Local.c(),
-		cookie:     C.uint64_t(p.Cookie),
+
+		max_data_window: C.uint32_t(p.MaxDataWindow),
+		cookie:          C.uint64_t(p.Cookie),
 	}
 	var c *C.struct_dp_conn
 	if err := errnoErr(C.dp_conn_create(&cp, &c)); err != nil {
@@ -149,6 +153,10 @@ type ConnStats struct {
 	PostSends, PostRecvs, RNREvents, InlineSends uint64
 	LargeOut, LargeIn, Reads                     uint64 // messages by RTS; READs posted
 	PingsOut, PingsIn                            uint64
+	Window                                       uint64 // receives that the peer may fill with messages, now
+	// WindowGrown is how often the window has grown, the others how often it did not, or by
+	// less than it should, because the CQ's budget was spent or there was no memory.
+	WindowGrown, WindowNoBudget, WindowNoMemory uint64
 }
 
 // Stats returns the connection's counters.
@@ -166,5 +174,7 @@ func (c *Conn) Stats() (ConnStats, error) {
 		RNREvents: uint64(s.rnr_events), InlineSends: uint64(s.inline_sends),
 		LargeOut: uint64(s.large_out), LargeIn: uint64(s.large_in), Reads: uint64(s.reads),
 		PingsOut: uint64(s.pings_out), PingsIn: uint64(s.pings_in),
+		Window: uint64(s.window), WindowGrown: uint64(s.window_grown),
+		WindowNoBudget: uint64(s.window_no_budget), WindowNoMemory: uint64(s.window_no_memory),
 	}, nil
 }

@@ -139,7 +139,8 @@ struct dp_conn_params {
     uint32_t recv_depth; /* receive-queue entries granted */
     uint32_t max_inline; /* bytes granted */
     struct dp_conn_limits local;
-    uint64_t cookie; /* comes back in notices */
+    uint32_t max_data_window; /* to what local.data_window may grow within recv_depth */
+    uint64_t cookie;          /* comes back in notices */
 };
 
 /*
@@ -197,6 +198,12 @@ struct dp_conn_stats {
     uint64_t post_sends, post_recvs, rnr_events, inline_sends;
     uint64_t large_out, large_in, reads; /* messages by RTS; READs posted */
     uint64_t pings_out, pings_in;
+    uint64_t window; /* data receives that the peer may fill, now */
+    /*
+     * How often it has grown, and how often it did not, or by less than it should, because the
+     * CQ's budget was spent or there was no memory.
+     */
+    uint64_t window_grown, window_no_budget, window_no_memory;
 };
 int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out);
 /*

@@ -77,6 +77,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     TAILQ_INIT(&e->dirty);
     TAILQ_INIT(&e->watched);
     TAILQ_INIT(&e->noticed);
+    dp_recv_init(e);
     arena_cache_init(&e->cache);
     return 0;
 no_notice:

@@ -294,6 +294,21 @@ HOT void post_again(struct dp_engine *e, struct dp_conn *c, uint32_t slot, uint6
     flow_return_data(&c->flow);
 }
 
+/* The receives of a list are posted. */
+static __attribute__((noinline)) void post_list(struct dp_conn *c) {
+    (void)dp_recv_post(c); /* a failure has broken the connection */
+}
+
+/* The receive in slot will be posted again with others, to make a list of them. */
+HOT void post_later(struct dp_conn *c, uint32_t slot) {
+    c->rx[slot].block = NULL;
+    c->rx_free[c->rx_nfree++] = slot;
+    c->rx_posted--;
+    c->fast.listed++;
+    if (++c->rx_owed_data >= c->rx_list)
+        post_list(c);
+}
+
 /* The pop that a caller of demi_wait waits for, and where its result goes. */
 struct awaited {
     struct qt_slot *slot; /* NULL: it has been taken */
@@ -345,7 +360,10 @@ HOT bool received(struct dp_engine *e, struct dp_conn *c, const struct ibv_wc *w
         give_later(e, c, b, bytes, s);
     c->fast.pops++;
     c->stats.bytes_in += bytes - FRAME_HEADER_SIZE;
-    post_again(e, c, slot, wc->wr_id);
+    if (DP_LIKELY(c->rx_list == 1))
+        post_again(e, c, slot, wc->wr_id);
+    else
+        post_later(c, slot);
     /* Credit has come, or is due to the peer. */
     if (DP_UNLIKELY(c->pending.head || flow_credit_due(&c->flow)))
         dp_conn_dirty(c);

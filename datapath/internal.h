@@ -34,7 +34,8 @@
 #define DP_MAX_ENGINES (QT_ENGINE_MAX + 1)
 #define DP_MAX_CHANNELS 32 /* completion channels of one engine */
 #define DP_POLL_BATCH 32   /* completions taken from a CQ at once */
-#define DP_TX_BATCH 16     /* work requests in one post list */
+#define DP_TX_BATCH 16     /* work requests in one post list of sends, */
+#define DP_RECV_LIST 16    /* and of receives */
 #define DP_MIN_SEND_DEPTH 8
 #define DP_SPIN_NS 20000 /* default of dp_config.spin_ns */
 
@@ -205,12 +206,13 @@ struct dp_conn {
        that is not here yet comes first. */
     struct qt_list pops;
     struct dp_rx *rx;
-    uint32_t rx_count; /* receives: both windows */
+    uint32_t rx_count; /* entries of rx: room for both windows */
     uint32_t rx_posted;
     uint32_t *rx_free; /* slots not posted */
     uint32_t rx_nfree;
     uint32_t rx_owed_data; /* receives used and to be posted again, by account */
     uint32_t rx_owed_ctrl;
+    uint32_t rx_list;           /* those of data are posted in lists of so many */
     struct dp_inbound *inbound; /* ring: messages that nobody has popped; before
                                    dp_conn_establish, frames in order of arrival */
     uint32_t in_mask, in_head, in_tail;
@@ -221,11 +223,17 @@ struct dp_conn {
     uint32_t fetch_pop;    /* next to be popped: those from here are inbound */
     uint32_t fetch_read;   /* next of which not all READs are posted */
     uint32_t fetch_tail;   /* of the next RTS */
-    uint32_t reads;        /* READs in flight, */
-    uint32_t read_depth;   /* and at most */
-    uint64_t reading;      /* bytes of the READs in flight */
-    uint32_t reads_back;   /* READs that have come back with success, modulo 2^32 */
-    uint64_t prefetched;   /* bytes of messages that are fetched and not popped */
+    /* Growth of the window: window.c. */
+    uint32_t window_max;  /* data receives at most */
+    bool window_short;    /* the peer had to wait, and the application keeps up */
+    uint16_t window_mark; /* flow.data_in when it grew last */
+    uint64_t window_pops; /* fast.pops when a CREDIT was due last, */
+    uint64_t window_naps; /* and naps of the engine */
+    uint32_t reads;       /* READs in flight, */
+    uint32_t read_depth;  /* and at most */
+    uint64_t reading;     /* bytes of the READs in flight */
+    uint32_t reads_back;  /* READs that have come back with success, modulo 2^32 */
+    uint64_t prefetched;  /* bytes of messages that are fetched and not popped */
 
     /* Liveness, for keepalive.c; times in nanoseconds. */
     struct {
@@ -251,6 +259,7 @@ struct dp_conn {
         uint32_t most;       /* longest payload that goes this way; 0: none, or not established */
         uint32_t recv_class; /* of a receive's block */
         uint64_t pushes, pops;
+        uint64_t listed;  /* pops whose receives are posted with others */
         uint64_t send_id; /* of entry 0 of the send queue */
         struct ibv_send_wr send;
         struct ibv_sge send_sge[2];
@@ -307,6 +316,7 @@ struct dp_engine {
     int wake_fd;       /* eventfd: rings the leader */
     uint64_t activity; /* atomic */
     uint64_t done_seq; /* tokens completed so far: has anything changed since a look? */
+    uint64_t naps;     /* times that the CQs were armed: somebody was about to sleep */
 
     /* Notices. */
     int notice_fd;
@@ -325,6 +335,8 @@ struct dp_engine {
     struct dp_config cfg;
     struct arena_cache cache;
     struct ibv_wc wc[DP_POLL_BATCH];
+    struct ibv_recv_wr recv_wr[DP_RECV_LIST]; /* chained, with an SGE each: recv.c */
+    struct ibv_sge recv_sge[DP_RECV_LIST];
 };
 
 /* ---- engine.c ------------------------------------------------------------------------------ */
@@ -524,12 +536,20 @@ void dp_fetch_starve(struct dp_conn *c, bool starved);
 /* ---- recv.c
  * -------------------------------------------------------------------------------------------- */
 
+/* Makes a new engine's list of receives. */
+void dp_recv_init(struct dp_engine *e);
 /* As dp_pop, whatever has to be done, on a connection whose engine is locked. */
 int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out);
 /* A completion of the receive queue: bytes counts only if status is success. Locked. */
 void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, uint32_t bytes);
 /* Posts receives in place of those used. Locked. Errno of the first failure. */
 int dp_recv_post(struct dp_conn *c);
+/* Whether it is time to: control receives at once, others in lists, or as memory allows. */
+static inline bool dp_recv_due(const struct dp_conn *c) {
+    return c->rx_owed_ctrl || c->rx_owed_data >= c->rx_list || c->starved;
+}
+/* Posts up to n more data receives, by which the window grows; returns how many. Locked. */
+uint32_t dp_recv_add(struct dp_conn *c, uint32_t n);
 /* Sets whether c lacks memory for a receive. Locked. */
 void dp_recv_starve(struct dp_conn *c, bool starved);
 /* Judges a frame and does what it says; bytes came in block, whose reference it takes. */
@@ -542,6 +562,17 @@ void dp_recv_purge(struct dp_conn *c);
 void dp_recv_drop(struct dp_conn *c);
 /* What a pop or push of a connection that has ended answers; 0: the close was orderly. */
 int dp_conn_final_err(const struct dp_conn *c);
+
+/* ---- window.c
+ * ------------------------------------------------------------------------------------------ */
+
+/* Makes room for the receives of a data window and what comes in them. ENOMEM: all stays. */
+int dp_window_tables(struct dp_conn *c, uint32_t data_window);
+void dp_window_free(struct dp_conn *c);
+/* A message has come that had to wait for a receive. Before it is inbound. Locked. */
+void dp_window_waited(struct dp_conn *c);
+/* Lets the window grow if that pays. Locked, on an open connection, before sending. */
+void dp_window_settle(struct dp_conn *c);
 
 /* ---- close.c
  * -------------------------------------------------------------------------------------------- */

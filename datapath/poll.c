@@ -65,6 +65,7 @@ int dp_poll_locked(struct dp_engine *e) {
 
 void dp_arm_locked(struct dp_engine *e) {
     struct dp_cq *q;
+    e->naps++;
     TAILQ_FOREACH(q, &e->cqs, link) {
         (void)ibv_req_notify_cq(q->cq, 0);
     }

@@ -6,10 +6,15 @@
  * posted again, with another block, once a pop has taken it; that of a control frame at
  * once. Only a receive that has been posted is counted as returned.
  */
+#include "arena_fast.h"
 #include "internal.h"
 
-static bool owes(const struct dp_conn *c) {
-    return c->rx_owed_data || c->rx_owed_ctrl;
+void dp_recv_init(struct dp_engine *e) {
+    for (uint32_t i = 0; i < DP_RECV_LIST; i++)
+        e->recv_wr[i] =
+            (struct ibv_recv_wr){.next = i + 1 < DP_RECV_LIST ? &e->recv_wr[i + 1] : NULL,
+                                 .sg_list = &e->recv_sge[i],
+                                 .num_sge = 1};
 }
 
 void dp_recv_starve(struct dp_conn *c, bool starved) {
@@ -20,21 +25,41 @@ void dp_recv_starve(struct dp_conn *c, bool starved) {
     __atomic_fetch_add(&dp_starving, starved ? 1u : -1u, __ATOMIC_RELAXED);
 }
 
-/* A block for slot and a work request for it. ENOMEM: none. */
-static int prepare(struct dp_conn *c, uint32_t slot, struct ibv_recv_wr *wr, struct ibv_sge *sge) {
-    struct arena_block *b = arena_alloc(&c->engine->cache, c->local.recv_size);
-    if (!b)
-        return ENOMEM;
-    int rc = arena_lkey(b, c->device->slot, &sge->lkey);
-    if (rc) {
-        arena_unref(&c->engine->cache, b);
-        return rc;
+/* What all receives of a list have in common. */
+struct list {
+    uint32_t size, class; /* of their blocks; ARENA_LARGE: of no class */
+    int device;
+    uint64_t wr_id; /* of slot 0 */
+};
+
+/*
+ * A block for slot, and the rest of its work request. ENOMEM: none. Blocks come from the
+ * engine's cache while it has any.
+ */
+static inline int prepare(struct dp_conn *c, const struct list *l, uint32_t slot,
+                          struct ibv_recv_wr *wr, struct ibv_sge *sge) {
+    struct arena_cache *cache = &c->engine->cache;
+    struct arena_block *b =
+        l->class < ARENA_LARGE ? arena_take_fast(cache, l->class, l->size) : NULL;
+
+    if (DP_UNLIKELY(!b)) {
+        b = arena_alloc(cache, l->size);
+        if (!b)
+            return ENOMEM;
+    }
+    uint64_t key = arena_key_fast(b, l->device);
+    sge->lkey = (uint32_t)key;
+    if (DP_UNLIKELY(!key)) {
+        int rc = arena_lkey(b, l->device, &sge->lkey);
+        if (rc) {
+            arena_unref(cache, b);
+            return rc;
+        }
     }
     c->rx[slot].block = b;
-    sge->addr = (uintptr_t)arena_block_data(b);
-    sge->length = c->local.recv_size;
-    *wr = (struct ibv_recv_wr){
-        .wr_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, slot), .sg_list = sge, .num_sge = 1};
+    sge->addr = b->addr;
+    sge->length = l->size;
+    wr->wr_id = l->wr_id | slot;
     return 0;
 }
 
@@ -47,7 +72,6 @@ static void unprepare(struct dp_conn *c, uint32_t slot) {
 
 /* A receive is posted: the account that it belongs to. Control first: the scarcer one. */
 static void account(struct dp_conn *c) {
-    c->rx_posted++;
     if (c->rx_owed_ctrl) {
         c->rx_owed_ctrl--;
         if (c->established)
@@ -59,51 +83,81 @@ static void account(struct dp_conn *c) {
     }
 }
 
-int dp_recv_post(struct dp_conn *c) {
-    int rc = 0;
+/*
+ * Posts up to n receives, DP_RECV_LIST at most, as one list; the caller accounts for them.
+ * Returns how many. *memory: errno, if there is none for the next one. *refused: of the post.
+ */
+static uint32_t post_list(struct dp_conn *c, uint32_t n, int *memory, int *refused) {
+    struct ibv_recv_wr *list = c->engine->recv_wr, *bad = NULL;
+    uint32_t size = c->local.recv_size, ready = 0, ok;
+    const struct list l = {.size = size,
+                           .class = size <= ARENA_MAX_CLASS ? arena_class(size) : ARENA_LARGE,
+                           .device = c->device->slot,
+                           .wr_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, 0)};
 
-    while (rc == 0 && owes(c)) {
-        struct ibv_recv_wr wr[DP_TX_BATCH], *bad = NULL;
-        struct ibv_sge sge[DP_TX_BATCH];
-        uint32_t slots[DP_TX_BATCH], owed = c->rx_owed_data + c->rx_owed_ctrl;
-        uint32_t n = 0, ok;
-
-        while (n < DP_TX_BATCH && n < owed) {
-            slots[n] = c->rx_free[c->rx_nfree - 1];
-            rc = prepare(c, slots[n], &wr[n], &sge[n]);
-            if (rc)
-                break;
-            c->rx_nfree--;
-            if (n)
-                wr[n - 1].next = &wr[n];
-            n++;
-        }
-        dp_recv_starve(c, rc != 0);
-        if (n == 0)
+    *memory = *refused = 0;
+    while (ready < DP_RECV_LIST && ready < n) {
+        *memory =
+            prepare(c, &l, c->rx_free[c->rx_nfree - 1], &list[ready], &c->engine->recv_sge[ready]);
+        if (*memory)
             break;
-        c->stats.post_recvs++;
-        int err = c->ops->post_recv(c->qp, wr, &bad);
-        ok = n;
-        if (DP_UNLIKELY(err)) {
-            ok = 0;
-            while (bad && ok < n && &wr[ok] != bad)
-                ok++;
-        }
-        for (uint32_t i = 0; i < ok; i++)
+        c->rx_nfree--;
+        ready++;
+    }
+    if (ready == 0)
+        return 0;
+    struct ibv_recv_wr *next = list[ready - 1].next;
+    list[ready - 1].next = NULL;
+    c->stats.post_recvs++;
+    int err = c->ops->post_recv(c->qp, list, &bad);
+    list[ready - 1].next = next;
+    ok = ready;
+    if (DP_UNLIKELY(err)) {
+        ok = 0;
+        while (bad && ok < ready && &list[ok] != bad)
+            ok++;
+        *refused = err > 0 ? err : EIO;
+    }
+    c->rx_posted += ok;
+    for (uint32_t i = ok; i < ready; i++)
+        unprepare(c, dp_wr_slot(list[i].wr_id));
+    return ok;
+}
+
+int dp_recv_post(struct dp_conn *c) {
+    int memory = 0, refused;
+    uint32_t owed;
+
+    while (memory == 0 && (owed = c->rx_owed_data + c->rx_owed_ctrl)) {
+        uint32_t n = post_list(c, owed, &memory, &refused);
+        dp_recv_starve(c, memory != 0);
+        for (uint32_t i = 0; i < n; i++)
             account(c);
-        for (uint32_t i = ok; i < n; i++)
-            unprepare(c, slots[i]);
-        if (DP_UNLIKELY(err)) {
-            dp_conn_break(c, err > 0 ? err : EIO, true);
-            return err > 0 ? err : EIO;
+        if (DP_UNLIKELY(refused)) {
+            dp_conn_break(c, refused, true);
+            return refused;
         }
     }
     if (DP_UNLIKELY(c->starved)) {
         /* Not an error of the connection: the next poll tries again. */
         dp_conn_dirty(c);
-        return c->established ? 0 : rc;
+        return c->established ? 0 : memory;
     }
     return 0;
+}
+
+uint32_t dp_recv_add(struct dp_conn *c, uint32_t n) {
+    int memory = 0, refused = 0;
+    uint32_t total = 0;
+
+    while (total < n && !memory && !refused) {
+        uint32_t posted = post_list(c, n - total, &memory, &refused);
+        (void)flow_add(&c->flow, posted); /* window_max is within its bounds */
+        total += posted;
+    }
+    if (DP_UNLIKELY(refused))
+        dp_conn_break(c, refused, true);
+    return total;
 }
 
 void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, uint32_t bytes) {
@@ -172,6 +226,8 @@ void dp_recv_frame(struct dp_conn *c, struct arena_block *b, uint32_t bytes) {
         return;
     }
     c->stats.frames_in++;
+    if (DP_UNLIKELY(frame_is_data(h.type) && (h.flags & FRAME_F_WAITED)))
+        dp_window_waited(c);
     if (h.type != FRAME_DATA) {
         arena_unref(&c->engine->cache, b);
         if (h.type != FRAME_RTS)

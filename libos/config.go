@@ -46,10 +46,12 @@ type Config struct {
 	// frames on a fresh connection.
 	DataWindow uint32
 	CtrlWindow uint32
-	// SendDepth and RecvDepth are the entries asked for in a connection's two queues;
-	// the window may grow up to RecvDepth.
+	// MaxDataWindow is to what the receives for messages may grow with traffic; no more than
+	// DataWindow means that they do not. A connection that has grown so far holds as many
+	// times RecvSize bytes.
+	MaxDataWindow uint32
+	// SendDepth is the entries asked for in a connection's send queue.
 	SendDepth uint32
-	RecvDepth uint32
 	// MaxInline is the inline data asked for, in bytes; a device may grant less.
 	MaxInline uint32
 	// CQDepth is the size of a completion queue; when its budget is spent, another one
@@ -81,8 +83,8 @@ func DefaultConfig() Config {
 		MaxMessage:     hello.MaxMaxMessage,
 		DataWindow:     4,
 		CtrlWindow:     4,
+		MaxDataWindow:  64,
 		SendDepth:      64,
-		RecvDepth:      128,
 		MaxInline:      256,
 		CQDepth:        4096,
 		WaitMode:       datapath.WaitAdaptive,
@@ -175,6 +177,10 @@ var envVars = []envVar{
 		countVar(func(c *Config) *uint32 { return &c.DataWindow }, 1, 1024),
 	},
 	{
+		"DEMI_RECV_WINDOW_MAX", "to what they may grow with traffic (64)", "a count, 1 to 16384",
+		countVar(func(c *Config) *uint32 { return &c.MaxDataWindow }, 1, hello.MaxWindow),
+	},
+	{
 		"DEMI_WAIT", "adaptive, spin or block: how wait behaves (adaptive)", "adaptive, spin or block",
 		func(c *Config, v string) bool {
 			switch v {
@@ -261,8 +267,8 @@ func (c *Config) check() error {
 	case c.DataWindow == 0 || c.DataWindow > hello.MaxWindow ||
 		c.CtrlWindow < hello.MinCtrlWindow || c.CtrlWindow > hello.MaxWindow:
 		return bad("DataWindow, CtrlWindow", fmt.Sprint(c.DataWindow, ", ", c.CtrlWindow), "1 to 16384 and 4 to 16384 receives")
-	case c.RecvDepth < c.DataWindow+c.CtrlWindow:
-		return bad("RecvDepth", c.RecvDepth, "room for both windows")
+	case c.MaxDataWindow > hello.MaxWindow:
+		return bad("MaxDataWindow", c.MaxDataWindow, "at most 16384 receives")
 	case c.SendDepth < 4:
 		return bad("SendDepth", c.SendDepth, "at least 4")
 	case c.CQDepth < int(c.SendDepth+c.DataWindow+c.CtrlWindow):

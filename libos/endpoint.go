@@ -59,13 +59,13 @@ func (d *dataEndpoint) create(id rdma.ID) error {
 	d.readsIn = uint8(min(attr.MaxQPRdAtom, maxReadDepth))
 	d.readsOut = uint8(min(attr.MaxQPInitRdAtom, maxReadDepth))
 	caps := rdma.QPCaps{
-		MaxSendWR: cfg.SendDepth, MaxRecvWR: cfg.RecvDepth, MaxSendSGE: 2, MaxRecvSGE: 1, MaxInlineData: cfg.MaxInline,
+		MaxSendWR: cfg.SendDepth, MaxRecvWR: max(cfg.DataWindow, cfg.MaxDataWindow) + cfg.CtrlWindow, MaxSendSGE: 2, MaxRecvSGE: 1, MaxInlineData: cfg.MaxInline,
 	}
 	if n := uint32(attr.MaxQPWR); n != 0 {
 		caps.MaxSendWR, caps.MaxRecvWR = min(caps.MaxSendWR, n), min(caps.MaxRecvWR, n)
 	}
-	// The window of a connection that is just being made may take the last room in the
-	// CQ that was found: try again with another one.
+	// A window that grows just now may take the last room in the CQ that was found: try again
+	// with another one.
 	for try := 0; ; try++ {
 		err = d.createOn(id, dev, caps)
 		if !errors.Is(err, errNoRoom) || try == 2 {
@@ -111,7 +111,7 @@ func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error
 		Engine: d.e.dp, Device: dev.dp, CQ: cq.dp, QP: qp.Handle(),
 		// Providers round depths up; more than was asked for has no room in the CQ that was found.
 		SendDepth: min(got.MaxSendWR, caps.MaxSendWR), RecvDepth: got.MaxRecvWR, MaxInline: got.MaxInlineData,
-		Local: cfg.limits(d.readsOut), Cookie: d.cookie,
+		Local: cfg.limits(d.readsOut), MaxDataWindow: cfg.MaxDataWindow, Cookie: d.cookie,
 	})
 	if err != nil {
 		d.e.cookies.Delete(d.cookie)

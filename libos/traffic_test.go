@@ -40,10 +40,14 @@ func payload(b []byte, i int) []byte {
 
 // sendMany pushes count messages with up to 64 under way.
 func sendMany(s *Socket, count, size int) error {
-	var under []datapath.Token
 	b := make([]byte, size)
+	return sendEach(s, count, func(i int) []byte { return payload(b, i) })
+}
+
+func sendEach(s *Socket, count int, message func(i int) []byte) error {
+	var under []datapath.Token
 	for i := range count {
-		qt, err := s.Push(payload(b, i))
+		qt, err := s.Push(message(i))
 		if err != nil {
 			return fmt.Errorf("push %d: %w", i, err)
 		}
@@ -65,6 +69,10 @@ func sendMany(s *Socket, count, size int) error {
 // recvMany pops count messages and judges each.
 func recvMany(s *Socket, count, size int) error {
 	want := make([]byte, size)
+	return recvEach(s, count, func(i int, got []byte) bool { return string(got) == string(payload(want, i)) })
+}
+
+func recvEach(s *Socket, count int, good func(i int, got []byte) bool) error {
 	for i := range count {
 		qt, err := s.Pop()
 		if err != nil {
@@ -74,7 +82,7 @@ func recvMany(s *Socket, count, size int) error {
 		if err != nil {
 			return fmt.Errorf("pop %d: %w", i, err)
 		}
-		if got := TakeBytes(&r); string(got) != string(payload(want, i)) {
+		if got := TakeBytes(&r); !good(i, got) {
 			return fmt.Errorf("message %d of %d bytes is not what was sent", i, len(got))
 		}
 	}
@@ -108,7 +116,12 @@ func exchange(t *testing.T, a, b *node, count, size int, bothWays bool) {
 	for err := range errs {
 		require.NoError(t, err)
 	}
-	t.Logf("%d messages of %d bytes, both ways %t: %v each", count, size, bothWays, time.Since(start)/time.Duration(count))
+	each := time.Since(start) / time.Duration(count)
+	got, err := s.Stats()
+	require.NoError(t, err)
+	t.Logf("%d messages of %d bytes, both ways %t: %v each, window %d, %d CREDITs",
+		count, size, bothWays, each, got.Window, got.CreditsOut)
+	require.LessOrEqual(t, got.Window, uint64(b.p.Config().MaxDataWindow))
 	require.NoError(t, c.Close())
 	require.NoError(t, s.Close())
 	require.NoError(t, l.Close())

@@ -59,6 +59,27 @@ func Root(tb testing.TB) string {
 	return ""
 }
 
+// EngineProgram is a program of sources, relative to the root, with the engine and the simulated
+// fabric, but without Go.
+func EngineProgram(tb testing.TB, sources ...string) Program {
+	tb.Helper()
+	root := Root(tb)
+	for _, pattern := range []string{"datapath/*.c", "rdma/sim/sim_*.c"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(files) == 0 {
+			tb.Fatalf("no files %s: %v", pattern, err)
+		}
+		for _, f := range files {
+			rel, err := filepath.Rel(root, f)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			sources = append(sources, rel)
+		}
+	}
+	return Program{Sources: sources, Includes: []string{"rdma", "datapath/wire", "qtoken"}}
+}
+
 // Run compiles p under each sanitizer and runs it, each as a subtest. The program must
 // exit with 0.
 func Run(t *testing.T, p Program, sanitizers ...Sanitizer) {

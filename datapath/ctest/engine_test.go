@@ -1,7 +1,6 @@
 package ctest_test
 
 import (
-	"path/filepath"
 	"testing"
 
 	"catmint/datapath/ctest"
@@ -10,26 +9,19 @@ import (
 // engineProgram is a test of the whole engine on the simulated fabric, without Go.
 func engineProgram(t *testing.T, name string) ctest.Program {
 	t.Helper()
-	sources := []string{"datapath/ctest/testdata/" + name}
-	for _, f := range []string{
-		"arena", "arena_chunk", "arena_mr", "arena_pool", "close", "conn", "demi", "device", "engine", "fast",
-		"keepalive", "memory", "notice", "poll", "process", "qd", "recv", "rendezvous", "send", "token", "wait",
-	} {
-		sources = append(sources, "datapath/"+f+".c")
-	}
-	sim, err := filepath.Glob(filepath.Join(ctest.Root(t), "rdma/sim/sim_*.c"))
-	if err != nil || len(sim) == 0 {
-		t.Fatal("no simulated fabric", err)
-	}
-	for _, f := range sim {
-		sources = append(sources, "rdma/sim/"+filepath.Base(f))
-	}
-	return ctest.Program{Sources: sources, Includes: []string{"rdma", "datapath/wire", "qtoken"}}
+	return ctest.EngineProgram(t, "datapath/ctest/testdata/"+name)
 }
 
 func TestEngineFlow(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_flow_test.c"), ctest.Address)
+}
+
+func TestEngineWindow(t *testing.T) {
+	t.Parallel()
+	p := engineProgram(t, "engine_window_test.c")
+	p.Libs = append(p.Libs, "-Wl,--wrap=calloc")
+	ctest.Run(t, p, ctest.Address)
 }
 
 func TestEngineClose(t *testing.T) {

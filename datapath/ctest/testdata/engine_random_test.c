@@ -114,6 +114,7 @@ static void live(uint64_t seed, bool faults) {
     struct setup u = world_defaults();
     unsigned long long x = seed * 2654435761u + 1;
     u.data_window = 1 + (uint32_t)(test_random(&x) % 8);
+    u.max_window = seed % 2 ? u.data_window * 8 : 0;
     u.ctrl_window = 4 + (uint32_t)(test_random(&x) % 3);
     u.send_depth = 8u << test_random(&x) % 3;
     u.max_inline = (uint32_t)(test_random(&x) % 3) * 128;

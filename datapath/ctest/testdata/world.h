@@ -22,6 +22,7 @@ struct setup {
     struct sim_device_attr device;
     struct dp_config engine;
     uint32_t send_depth, data_window, ctrl_window, recv_size, max_inline, cq_depth;
+    uint32_t max_window;  /* to what the data window may grow; 0: not at all */
     uint64_t max_message; /* 0: no large ones */
     uint32_t reads;       /* READs in flight each way */
     bool loose;           /* no dp_conn_establish yet */
@@ -71,11 +72,12 @@ static inline uint32_t world_payload(const struct world *w) {
 /* A queue pair and its connection, in INIT, with receives posted. */
 static inline void side_make_conn(struct side *s) {
     const struct setup *u = &s->world->setup;
+    uint32_t window = u->max_window > u->data_window ? u->max_window : u->data_window;
     struct ibv_qp_init_attr attr = {.send_cq = s->cq,
                                     .recv_cq = s->cq,
                                     .qp_type = IBV_QPT_RC,
                                     .cap = {.max_send_wr = u->send_depth,
-                                            .max_recv_wr = u->data_window + u->ctrl_window,
+                                            .max_recv_wr = window + u->ctrl_window,
                                             .max_send_sge = 2,
                                             .max_recv_sge = 1,
                                             .max_inline_data = u->max_inline}};
@@ -92,9 +94,10 @@ static inline void side_make_conn(struct side *s) {
                                .cq = s->dpcq,
                                .qp = s->qp,
                                .send_depth = u->send_depth,
-                               .recv_depth = u->data_window + u->ctrl_window,
+                               .recv_depth = window + u->ctrl_window,
                                .max_inline = u->max_inline,
                                .local = s->limits,
+                               .max_data_window = u->max_window,
                                .cookie = 42};
     CHECK_EQ(dp_conn_create(&p, &s->conn), 0);
     CHECK_EQ(dp_qd_alloc(s->engine, &s->qd), 0);
@@ -288,6 +291,12 @@ static inline demi_qtoken_t must_pop(struct side *s) {
 }
 
 static const struct timespec no_time = {0, 0};
+
+static inline struct dp_conn_stats side_stats(const struct side *s) {
+    struct dp_conn_stats st;
+    CHECK_EQ(dp_conn_stats(s->conn, &st), 0);
+    return st;
+}
 
 /* Whether a token has completed, without moving anything. */
 static inline bool is_done(demi_qtoken_t qt) {

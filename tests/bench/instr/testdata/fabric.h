@@ -29,6 +29,7 @@ enum {
     RECV_SIZE = 8192,
     DATA_WINDOW = 4,
     CTRL_WINDOW = 4,
+    MAX_DATA_WINDOW = 64,
     SEND_DEPTH = 64,
     MAX_INLINE = 256,
     CQ_DEPTH = 4096,
@@ -37,6 +38,7 @@ enum {
 
 struct end {
     struct ibv_qp *qp;
+    struct dp_cq *dpcq; /* NULL: raw verbs */
     struct dp_conn *conn;
     int32_t qd;
 };
@@ -54,12 +56,15 @@ struct bench {
     struct dp_device *device;
     struct ibv_cq *cq; /* the newest one */
     struct dp_cq *dpcq;
+    uint32_t room;  /* entries of it that are not promised to a pair */
+    uint32_t share; /* entries that each end of a pair is promised */
 };
 
 static inline void bench_add_cq(struct bench *b) {
     MUST(sim_cq_create(b->ctx, CQ_DEPTH, NULL, b->channel, &b->cq) == 0);
     if (b->engine)
         MUST(dp_cq_add(b->engine, b->device, b->cq, b->channel, CQ_DEPTH, &b->dpcq) == 0);
+    b->room = CQ_DEPTH;
 }
 
 static inline void bench_open(struct bench *b, bool with_engine) {
@@ -68,6 +73,7 @@ static inline void bench_open(struct bench *b, bool with_engine) {
         .max_inline = MAX_INLINE, .max_sge = 2, .max_msg_sz = UINT64_C(1) << 31};
 
     memset(b, 0, sizeof(*b));
+    b->share = SEND_DEPTH + DATA_WINDOW + CTRL_WINDOW;
     MUST(sim_fabric_create(NULL, &b->fabric) == 0);
     MUST(sim_device_create(b->fabric, "sim0", NULL, &b->ctx) == 0);
     MUST(sim_pd_create(b->ctx, &b->pd) == 0);
@@ -88,7 +94,7 @@ static inline const struct dp_conn_limits *limits(void) {
     return &l;
 }
 
-static inline void end_open(struct bench *b, struct end *e) {
+static inline void end_make_qp(struct bench *b, struct end *e) {
     struct ibv_qp_init_attr attr = {.send_cq = b->cq,
                                     .recv_cq = b->cq,
                                     .qp_type = IBV_QPT_RC,
@@ -99,32 +105,45 @@ static inline void end_open(struct bench *b, struct end *e) {
                                             .max_inline_data = MAX_INLINE}};
     MUST(sim_qp_create(b->pd, &attr, &e->qp) == 0);
     MUST(sim_qp_init(e->qp) == 0);
-    if (!b->engine)
-        return;
+    e->dpcq = b->dpcq;
+}
+
+static inline void end_make_conn(struct bench *b, struct end *e) {
     struct dp_conn_params p = {.engine = b->engine,
                                .device = b->device,
-                               .cq = b->dpcq,
+                               .cq = e->dpcq,
                                .qp = e->qp,
                                .send_depth = SEND_DEPTH,
                                .recv_depth = 128,
                                .max_inline = MAX_INLINE,
-                               .local = *limits()};
+                               .local = *limits(),
+                               .max_data_window = MAX_DATA_WINDOW};
     MUST(dp_conn_create(&p, &e->conn) == 0);
     MUST(dp_qd_alloc(b->engine, &e->qd) == 0);
 }
 
-/* Two connected ends; with the engine, on another CQ if the budget of the newest is spent. */
-static inline void pair_open(struct bench *b, struct pair *p) {
-    if (b->engine &&
-        !dp_cq_find(b->engine, b->device, 2 * (SEND_DEPTH + DATA_WINDOW + CTRL_WINDOW)))
+/* Two connected queue pairs; with the engine, on another CQ if the newest has no room. */
+static inline void pair_make_qps(struct bench *b, struct pair *p) {
+    if (b->room < 2 * b->share)
         bench_add_cq(b);
-    end_open(b, &p->a);
-    end_open(b, &p->b);
+    b->room -= 2 * b->share;
+    end_make_qp(b, &p->a);
+    end_make_qp(b, &p->b);
     MUST(sim_qp_connect(p->a.qp, p->b.qp) == 0);
-    if (b->engine) {
-        MUST(dp_conn_establish(p->a.conn, p->a.qd, limits()) == 0);
-        MUST(dp_conn_establish(p->b.conn, p->b.qd, limits()) == 0);
-    }
+}
+
+/* Their connections and descriptors. */
+static inline void pair_make_conns(struct bench *b, struct pair *p) {
+    end_make_conn(b, &p->a);
+    end_make_conn(b, &p->b);
+    MUST(dp_conn_establish(p->a.conn, p->a.qd, limits()) == 0);
+    MUST(dp_conn_establish(p->b.conn, p->b.qd, limits()) == 0);
+}
+
+static inline void pair_open(struct bench *b, struct pair *p) {
+    pair_make_qps(b, p);
+    if (b->engine)
+        pair_make_conns(b, p);
 }
 
 #endif

@@ -150,7 +150,7 @@ static void measure_raw(bool both_ways) {
 /* tokens: pops pending on a connection that nobody sends to. */
 static void measure_engine(bool both_ways, int tokens) {
     static struct engine e;
-    struct dp_conn_stats a, b;
+    struct dp_conn_stats a, b, before;
     struct pair idle;
     demi_qtoken_t qt;
 
@@ -160,16 +160,22 @@ static void measure_engine(bool both_ways, int tokens) {
     for (int i = 0; i < tokens; i++)
         MUST(demi_pop(&qt, idle.a.qd) == 0);
     engine_block(&e, both_ways, WARM_UP);
+    MUST(dp_conn_stats(e.pair.b.conn, &before) == 0);
     calls_start();
     MEASURE(engine_block(&e, both_ways, BLOCK));
     calls_must_be_none();
     MUST(dp_conn_stats(e.pair.a.conn, &a) == 0 && dp_conn_stats(e.pair.b.conn, &b) == 0);
     MUST(a.frames_in + b.frames_in > 0);
-    /* At most one bare CREDIT for each half of the window, one way; none in ping-pong. */
+    /*
+     * At most one bare CREDIT for each half of the window, one way, and the window has grown;
+     * none in ping-pong, and it has not.
+     */
+    MUST(b.window == (both_ways ? DATA_WINDOW : MAX_DATA_WINDOW) && a.window == DATA_WINDOW);
+    MUST(a.credits_out == 0);
     if (both_ways)
-        MUST(a.credits_out + b.credits_out == 0);
+        MUST(b.credits_out == 0);
     else
-        MUST(b.credits_out <= a.pushes / (DATA_WINDOW / 2) && a.credits_out == 0);
+        MUST((b.credits_out - before.credits_out) * (b.window / 2) <= BLOCKS * BLOCK);
 }
 
 /* A poll that finds nothing, with so many connections that have nothing to say. */

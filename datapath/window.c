@@ -1,0 +1,126 @@
+/*
+ * The receive window: the tables of a connection's receives, and their growth with traffic.
+ *
+ * A window is as small as the hello said until traffic shows that a larger one pays, in one
+ * of two ways. The peer says that a message had to wait for a receive, while the application
+ * here keeps up. Or a bare CREDIT is due for half a window of messages all of which found
+ * their pop waiting, and nobody slept meanwhile: CREDITs are then what one-way traffic costs
+ * beside its messages. An application that lets messages lie never makes a window grow, nor
+ * does ping-pong, in which no message waits and no CREDIT goes.
+ *
+ * A window doubles, up to its ceiling and what the CQ has room for, at most once for each
+ * window of messages. It never shrinks: the peer counts on what it has been told.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+
+/* Smallest power of two that is at least n. */
+static uint32_t pow2(uint32_t n) {
+    uint32_t p = 1;
+    while (p < n)
+        p <<= 1;
+    return p;
+}
+
+/* As many receives are posted again at once; never so many that the peer could run out. */
+static uint32_t list_of(uint32_t window) {
+    uint32_t n = window < 16 ? 1 : window / 4;
+    return n < DP_RECV_LIST ? n : DP_RECV_LIST;
+}
+
+int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
+    uint32_t slots = data_window + c->local.ctrl_window;
+    uint32_t in = pow2(slots), fetches = pow2(data_window);
+
+    if (slots <= c->rx_count)
+        return 0;
+    struct dp_rx *rx = (struct dp_rx *)calloc(slots, sizeof(*rx));
+    uint32_t *rx_free = (uint32_t *)calloc(slots, sizeof(*rx_free));
+    struct dp_inbound *inbound = (struct dp_inbound *)calloc(in, sizeof(*inbound));
+    struct dp_fetch *fetch = (struct dp_fetch *)calloc(fetches, sizeof(*fetch));
+    if (!rx || !rx_free || !inbound || !fetch) {
+        free(rx);
+        free(rx_free);
+        free(inbound);
+        free(fetch);
+        return ENOMEM;
+    }
+    /* Slots keep their numbers, which work requests name; the lowest free one is used next. */
+    uint32_t n = 0;
+    for (uint32_t i = slots; i-- > c->rx_count;)
+        rx_free[n++] = i;
+    for (uint32_t i = 0; i < c->rx_nfree; i++)
+        rx_free[n++] = c->rx_free[i];
+    for (uint32_t i = 0; i < c->rx_count; i++)
+        rx[i] = c->rx[i];
+    /* Entries of the rings keep their numbers, too, and change their places only. */
+    for (uint32_t i = c->in_head; i != c->in_tail; i++)
+        inbound[i & (in - 1)] = c->inbound[i & c->in_mask];
+    for (uint32_t i = c->fetch_head; i != c->fetch_tail; i++)
+        fetch[i & (fetches - 1)] = c->fetches[i & c->fetch_mask];
+    dp_window_free(c);
+    c->rx = rx;
+    c->rx_free = rx_free;
+    c->rx_nfree = n;
+    c->rx_count = slots;
+    c->inbound = inbound;
+    c->in_mask = in - 1;
+    c->fetches = fetch;
+    c->fetch_mask = fetches - 1;
+    c->rx_list = list_of(data_window);
+    return 0;
+}
+
+void dp_window_free(struct dp_conn *c) {
+    free(c->rx);
+    free(c->rx_free);
+    free(c->inbound);
+    free(c->fetches);
+}
+
+void dp_window_waited(struct dp_conn *c) {
+    uint32_t ahead = c->in_tail - c->in_head;
+
+    c->window_short |= ahead <= c->pops.len + c->flow.data_window / 4u;
+}
+
+/* Posts up to n more receives, and has the peer told of as many. */
+static void grow(struct dp_conn *c, uint32_t n) {
+    uint32_t window = c->flow.data_window, room = c->cq->depth - c->cq->used;
+
+    if (n > room) {
+        c->stats.window_no_budget++;
+        n = room;
+    }
+    if (n == 0)
+        return;
+    if (dp_window_tables(c, window + n)) {
+        c->stats.window_no_memory++;
+        return;
+    }
+    uint32_t posted = dp_recv_add(c, n);
+    c->cq->used += posted;
+    c->budget += posted;
+    c->window_mark = c->flow.data_in;
+    c->stats.window_no_memory += posted < n && c->phase == DP_CONN_OPEN;
+    c->stats.window_grown += posted != 0;
+}
+
+void dp_window_settle(struct dp_conn *c) {
+    const struct flow *f = &c->flow;
+    bool pays = c->window_short;
+
+    c->window_short = false;
+    if (flow_data_owed(f) >= f->data_due && !c->pending.head) {
+        /* A bare CREDIT is about to go. */
+        pays |= c->fast.pops - c->window_pops >= f->data_due && c->window_naps == c->engine->naps;
+        c->window_pops = c->fast.pops;
+        c->window_naps = c->engine->naps;
+    }
+    uint32_t window = f->data_window;
+    if (!pays || window >= c->window_max || c->starved || flow_drops(f) || !flow_expects_data(f) ||
+        (c->stats.window_grown && (uint16_t)(f->data_in - c->window_mark) < window))
+        return;
+    grow(c, window < c->window_max - window ? window : c->window_max - window);
+}
