@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 GO ?= go
 TOOL := $(GO) tool -modfile=tools/go.mod
 SOFT_ROCE := $(BUILD)/soft-roce
+# A message of 1 GiB and all copies of it that its test makes want the memory.
+LONG := --mem 7168 --timeout 60m --test-timeout 30m
 
 # Scripts and recipes run in the shell that Debian has; one line each, so that errors count.
 SHELL := /bin/sh
@@ -78,8 +80,8 @@ test-unit: packages ## run the tests that need no RDMA device, with the race det
 test-all: test test-conformance ## run the long forms, too, on the newest kernel and on 6.1
 	$(GO) test -race -timeout 30m ./...
 	CATMINT_LONG=1 $(GO) test -timeout 60m ./datapath/model
-	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --skip-packages-without ./...
-	$(SOFT_ROCE) test --timeout 60m --test-timeout 30m --kernel 6.1 --skip-packages-without ./...
+	$(SOFT_ROCE) test $(LONG) --skip-packages-without ./...
+	$(SOFT_ROCE) test $(LONG) --kernel 6.1 --skip-packages-without ./...
 	$(SOFT_ROCE) test --hosts 2 --timeout 60m --test-timeout 30m --skip-packages-without ./...
 
 .PHONY: test-conformance

@@ -165,6 +165,7 @@ func TestResultsReadAsFromGoTest(t *testing.T) {
 	assert.True(t, r.Finish())
 	r.Add(gotest.Result{ImportPath: "x/bad", Status: 1, Output: []byte("--- FAIL: TestX\nFAIL")})
 	r.Add(gotest.Result{ImportPath: "x/crash", Status: 2, Output: []byte("panic: x\n")})
+	r.Add(gotest.Result{ImportPath: "x/killed", Status: 137})
 	r.Add(gotest.Result{ImportPath: "x/lost", Err: errors.New("host a: host is down")})
 	r.Add(gotest.Result{ImportPath: "x/uncompiled", Err: &gotest.CompileError{ImportPath: "x/uncompiled", Output: "syntax error\n"}})
 	assert.False(t, r.Finish())
@@ -176,6 +177,7 @@ FAIL
 FAIL	x/bad	0.000s
 panic: x
 FAIL	x/crash	0.000s (exit status 2)
+FAIL	x/killed	0.000s (killed; was there memory enough? --mem gives guests more)
 host a: host is down
 FAIL	x/lost	0.000s
 # x/uncompiled

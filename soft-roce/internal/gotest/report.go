@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -56,6 +57,8 @@ func (r *Report) Add(result Result) {
 			fmt.Fprintf(r.w, "FAIL\t%s [build failed]\n", name)
 			return
 		}
+	} else if result.Status == killed {
+		note = " (killed; was there memory enough? --mem gives guests more)"
 	} else if result.Status > 1 {
 		note = fmt.Sprintf(" (exit status %d)", result.Status)
 	}
@@ -69,6 +72,10 @@ func (r *Report) Finish() bool {
 	}
 	return r.failed == 0 && r.ok > 0
 }
+
+// killed is the exit status of a binary that SIGKILL ended, as the kernel does that has run
+// out of memory.
+const killed = 128 + int(syscall.SIGKILL)
 
 func noTestsRun(output []byte) bool {
 	return bytes.Contains(output, []byte("testing: warning: no tests to run"))
