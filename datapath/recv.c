@@ -25,62 +25,48 @@ void dp_recv_starve(struct dp_conn *c, bool starved) {
     __atomic_fetch_add(&dp_starving, starved ? 1u : -1u, __ATOMIC_RELAXED);
 }
 
-/* What all receives of a list have in common. */
-struct list {
-    uint32_t size, class; /* of their blocks; ARENA_LARGE: of no class */
-    int device;
-    uint64_t wr_id; /* of slot 0 */
-};
+/* A block for a receive on a device, and its key. NULL: *err says why. */
+static __attribute__((noinline)) struct arena_block *
+receive_block(struct arena_cache *cache, uint32_t size, int device, uint32_t *key, int *err) {
+    struct arena_block *b = arena_alloc(cache, size);
 
-/*
- * A block for slot, and the rest of its work request. ENOMEM: none. Blocks come from the
- * engine's cache while it has any.
- */
-static inline int prepare(struct dp_conn *c, const struct list *l, uint32_t slot,
-                          struct ibv_recv_wr *wr, struct ibv_sge *sge) {
-    struct arena_cache *cache = &c->engine->cache;
-    struct arena_block *b =
-        l->class < ARENA_LARGE ? arena_take_fast(cache, l->class, l->size) : NULL;
-
-    if (DP_UNLIKELY(!b)) {
-        b = arena_alloc(cache, l->size);
-        if (!b)
-            return ENOMEM;
+    *err = b ? arena_lkey(b, device, key) : ENOMEM;
+    if (b && *err) {
+        arena_unref(cache, b);
+        b = NULL;
     }
-    uint64_t key = arena_key_fast(b, l->device);
-    sge->lkey = (uint32_t)key;
-    if (DP_UNLIKELY(!key)) {
-        int rc = arena_lkey(b, l->device, &sge->lkey);
-        if (rc) {
-            arena_unref(cache, b);
-            return rc;
-        }
-    }
-    c->rx[slot].block = b;
-    sge->addr = b->addr;
-    sge->length = l->size;
-    wr->wr_id = l->wr_id | slot;
-    return 0;
+    return b;
 }
 
-/* Undoes prepare. */
+/* The same out of the cache, which is where they are nearly always; NULL: not there. */
+static inline struct arena_block *cached_block(struct arena_cache *cache, uint32_t size,
+                                               uint32_t class, int device, uint32_t *key) {
+    struct arena_block *b = class < ARENA_LARGE ? arena_take_fast(cache, class, size) : NULL;
+    uint64_t k = b ? arena_key_fast(b, device) : 0;
+
+    if (DP_UNLIKELY(b && !k)) {
+        arena_unref(cache, b);
+        b = NULL;
+    }
+    *key = (uint32_t)k;
+    return b;
+}
+
+/* Takes back the block of a receive that has not been posted. */
 static void unprepare(struct dp_conn *c, uint32_t slot) {
     arena_unref(&c->engine->cache, c->rx[slot].block);
     c->rx[slot].block = NULL;
     c->rx_free[c->rx_nfree++] = slot;
 }
 
-/* A receive is posted: the account that it belongs to. Control first: the scarcer one. */
-static void account(struct dp_conn *c) {
-    if (c->rx_owed_ctrl) {
-        c->rx_owed_ctrl--;
-        if (c->established)
-            flow_return_ctrl(&c->flow);
-    } else {
-        c->rx_owed_data--;
-        if (c->established)
-            flow_return_data(&c->flow);
-    }
+/* n receives are posted: the accounts that they belong to. Control first: the scarcer one. */
+static void account(struct dp_conn *c, uint32_t n) {
+    uint32_t ctrl = n < c->rx_owed_ctrl ? n : c->rx_owed_ctrl;
+
+    c->rx_owed_ctrl -= ctrl;
+    c->rx_owed_data -= n - ctrl;
+    if (c->established)
+        flow_return(&c->flow, n - ctrl, ctrl);
 }
 
 /*
@@ -88,22 +74,31 @@ static void account(struct dp_conn *c) {
  * Returns how many. *memory: errno, if there is none for the next one. *refused: of the post.
  */
 static uint32_t post_list(struct dp_conn *c, uint32_t n, int *memory, int *refused) {
+    struct arena_cache *cache = &c->engine->cache;
     struct ibv_recv_wr *list = c->engine->recv_wr, *bad = NULL;
-    uint32_t size = c->local.recv_size, ready = 0, ok;
-    const struct list l = {.size = size,
-                           .class = size <= ARENA_MAX_CLASS ? arena_class(size) : ARENA_LARGE,
-                           .device = c->device->slot,
-                           .wr_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, 0)};
+    struct ibv_sge *sge = c->engine->recv_sge;
+    const uint32_t size = c->local.recv_size, most = n < DP_RECV_LIST ? n : DP_RECV_LIST;
+    const uint32_t class = size <= ARENA_MAX_CLASS ? arena_class(size) : ARENA_LARGE;
+    const uint64_t wr_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, 0);
+    const uint32_t *slots = c->rx_free + c->rx_nfree - 1; /* the last one first */
+    const int device = c->device->slot;
+    struct dp_rx *rx = c->rx;
+    uint32_t ready, ok;
 
     *memory = *refused = 0;
-    while (ready < DP_RECV_LIST && ready < n) {
-        *memory =
-            prepare(c, &l, c->rx_free[c->rx_nfree - 1], &list[ready], &c->engine->recv_sge[ready]);
-        if (*memory)
-            break;
-        c->rx_nfree--;
-        ready++;
+    for (ready = 0; ready < most; ready++) {
+        uint32_t slot = *(slots - ready), key;
+        struct arena_block *b = cached_block(cache, size, class, device, &key);
+        if (DP_UNLIKELY(!b)) {
+            b = receive_block(cache, size, device, &key, memory);
+            if (!b)
+                break;
+        }
+        rx[slot].block = b;
+        sge[ready] = (struct ibv_sge){.addr = b->addr, .length = size, .lkey = key};
+        list[ready].wr_id = wr_id | slot;
     }
+    c->rx_nfree -= ready;
     if (ready == 0)
         return 0;
     struct ibv_recv_wr *next = list[ready - 1].next;
@@ -131,8 +126,7 @@ int dp_recv_post(struct dp_conn *c) {
     while (memory == 0 && (owed = c->rx_owed_data + c->rx_owed_ctrl)) {
         uint32_t n = post_list(c, owed, &memory, &refused);
         dp_recv_starve(c, memory != 0);
-        for (uint32_t i = 0; i < n; i++)
-            account(c);
+        account(c, n);
         if (DP_UNLIKELY(refused)) {
             dp_conn_break(c, refused, true);
             return refused;

@@ -165,6 +165,12 @@ static inline void flow_return_ctrl(struct flow *f) {
     f->ctrl_returned++;
 }
 
+/* As many of both as if each had been returned by itself. */
+static inline void flow_return(struct flow *f, uint32_t data, uint32_t ctrl) {
+    f->data_returned = (uint16_t)(f->data_returned + data);
+    f->ctrl_returned = (uint16_t)(f->ctrl_returned + ctrl);
+}
+
 /*
  * n more data receives have been posted: the window grows, and a CREDIT will say so.
  * EINVAL: the window would exceed FLOW_WINDOW_MAX.

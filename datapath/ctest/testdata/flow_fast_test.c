@@ -88,9 +88,24 @@ static void a_plain_message_is_received_as_any_or_left_to_the_rules(void) {
     CHECK(taken > 10000 && left > 10000);
 }
 
+static void receives_are_returned_together_as_one_by_one(void) {
+    for (int i = 0; i < 100000; i++) {
+        struct flow together = random_flow(), each = together;
+        uint32_t data = below(17), ctrl = below(5);
+
+        flow_return(&together, data, ctrl);
+        while (data--)
+            flow_return_data(&each);
+        while (ctrl--)
+            flow_return_ctrl(&each);
+        CHECK(memcmp(&together, &each, sizeof(each)) == 0);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(a_plain_message_is_sent_as_any),
-        TEST(a_plain_message_is_received_as_any_or_left_to_the_rules)};
+        TEST(a_plain_message_is_received_as_any_or_left_to_the_rules),
+        TEST(receives_are_returned_together_as_one_by_one)};
     return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
 }
