@@ -37,7 +37,7 @@ func stream(t *testing.T, c, s *Socket, count, size int) time.Duration {
 
 // How fast messages flow one way, by the ceiling of the window: docs/benchmarks.md.
 func TestSoftRoCEWindowGrowsToItsCeilingWithTraffic(t *testing.T) {
-	n := 8_000
+	n := 20_000
 	ceilings := []uint32{4, 16, 32, 64, 128}
 	if testing.Short() {
 		n, ceilings = 1000, []uint32{4, DefaultConfig().MaxDataWindow}
