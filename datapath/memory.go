@@ -1,6 +1,9 @@
 package datapath
 
-// #include "datapath.h"
+/*
+#include "datapath.h"
+#cgo noescape dp_sgafree
+*/
 import "C"
 
 import (
@@ -79,4 +82,7 @@ func SGAAlloc(e *Engine, size int) (SGArray, error) {
 }
 
 // SGAFree frees a message. EINVAL: null, freed already, or not ours.
-func SGAFree(s *SGArray) error { return errnoErr(C.dp_sgafree(nil, s.c())) }
+func SGAFree(s *SGArray) error {
+	m := *s // as in Push
+	return errnoErr(C.dp_sgafree(nil, m.c()))
+}

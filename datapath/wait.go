@@ -20,7 +20,8 @@ import (
 // EBADF, ENOTCONN, EINVAL (not ours, empty), EMSGSIZE, EAGAIN (no token left).
 func Push(qd int32, sga *SGArray) (Token, error) {
 	var qt C.demi_qtoken_t
-	err := errnoErr(C.dp_push(C.int(qd), sga.c(), &qt))
+	m := *sga // which may lie in a structure of Go pointers, where C may not look
+	err := errnoErr(C.dp_push(C.int(qd), m.c(), &qt))
 	return Token(qt), err
 }
 

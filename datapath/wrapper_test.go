@@ -151,6 +151,29 @@ func TestMemoryIsBytesUntilItIsFreed(t *testing.T) {
 	require.ErrorIs(t, datapath.SGAFree(&s), syscall.EINVAL)
 }
 
+// A program keeps its messages beside other things; cgo takes no pointer into memory that
+// holds Go pointers.
+func TestAMessageMayLieInAStructureOfGoPointers(t *testing.T) {
+	a, b := connected(t)
+	held := &struct {
+		name *string
+		m    datapath.SGArray
+	}{name: new(string)}
+	held.m = *mustAlloc(t, b.e, "hello")
+	push, err := datapath.Push(b.qd, &held.m)
+	require.NoError(t, err)
+	pop, err := datapath.Pop(a.qd)
+	require.NoError(t, err)
+	var r datapath.Result
+	require.NoError(t, datapath.Wait(push, &r, patience))
+	require.NoError(t, r.Err())
+	require.NoError(t, datapath.Wait(pop, &r, patience))
+	held.m = r.SGA()
+	require.Equal(t, "hello", string(held.m.Bytes()))
+	require.NoError(t, datapath.SGAFree(&held.m))
+	require.Empty(t, *held.name)
+}
+
 func TestEveryNameIsKnown(t *testing.T) {
 	for k := datapath.NoticeBroken; k <= datapath.NoticeHousekeeper; k++ {
 		assert.NotEqual(t, "unknown", k.String())
