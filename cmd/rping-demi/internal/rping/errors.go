@@ -10,8 +10,12 @@ import (
 // errReset is how libos says that the peer disconnected.
 const errReset = syscall.ECONNRESET
 
-// statusError is a work completion that failed, in words.
-func statusError(s rdma.WCStatus) error {
+// statusError is a work completion that failed, in words. Soft-RoCE finds that a message
+// does not fit when it copies it, and then says that the receive is malformed.
+func statusError(s rdma.WCStatus, receive bool) error {
+	if receive && s == rdma.WCLocQPOpErr {
+		s = rdma.WCLocLenErr
+	}
 	switch s {
 	case rdma.WCWRFlushErr:
 		return ErrDisconnected

@@ -470,3 +470,9 @@ func TestAConnectionThatCannotBeMadeLeavesNothingBehind(t *testing.T) {
 		})
 	}
 }
+
+func TestAReceiveThatDoesNotFitIsTheSameOnEveryDevice(t *testing.T) {
+	require.ErrorIs(t, statusError(rdma.WCLocLenErr, true), ErrProtocol)
+	require.ErrorIs(t, statusError(rdma.WCLocQPOpErr, true), ErrProtocol, "Soft-RoCE")
+	require.NotErrorIs(t, statusError(rdma.WCLocQPOpErr, false), ErrProtocol)
+}

@@ -133,7 +133,7 @@ func (s *session) progress(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("%w (%w)", ErrDisconnected, err)
 	case c.Status != rdma.WCSuccess:
-		return statusError(c.Status)
+		return statusError(c.Status, c.WR < wrSend)
 	case c.WR >= wrSend:
 		s.outstanding--
 		return nil
