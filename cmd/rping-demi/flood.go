@@ -24,9 +24,15 @@ type flood struct {
 func (f *flood) run(stop context.Context) (err error) {
 	f.summary = newSummary(f.opts.size)
 	begin := f.now()
-	payload, want, sent := make([]byte, f.opts.size), make([]byte, f.opts.size), make([]time.Time, inFlight)
-	fillPayload(payload, 0)
+	want, sent := make([]byte, f.opts.size), make([]time.Time, inFlight)
 	fillPayload(want, 0)
+	payload := want // which is copied, as the next is different
+	if !f.opts.validate {
+		if payload, err = f.socket.Buffer(f.opts.size); err != nil {
+			return err
+		}
+		copy(payload, want)
+	}
 	defer func() {
 		f.summary.elapsed = f.now().Sub(begin)
 		err = errors.Join(err, f.settle(0))
@@ -65,7 +71,7 @@ func (f *flood) push(p []byte) error {
 	if err := f.settle(inFlight - 1); err != nil {
 		return err
 	}
-	qt, err := f.socket.Socket.Push(p)
+	qt, err := f.socket.push(p)
 	if err == nil {
 		f.pushes = append(f.pushes, qt)
 	}

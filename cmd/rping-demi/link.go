@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +17,11 @@ import (
 
 // link is a connection that keeps message boundaries.
 type link interface {
-	// Push sends one message; it returns when p may be used again.
+	// Buffer is memory for a message of n bytes to push again and again, in place of the
+	// last such.
+	Buffer(n int) ([]byte, error)
+	// Push sends one message, without a copy if it is what Buffer or Pop has returned; it
+	// returns when p may be used again.
 	Push(ctx context.Context, p []byte) error
 	// Pop receives one message, valid until the next Pop; io.EOF when the peer closed.
 	Pop(ctx context.Context) ([]byte, error)
@@ -24,6 +29,8 @@ type link interface {
 
 // peer is a server as a client sees it.
 type peer interface {
+	// Buffer is memory for a ping of n bytes, for many in turn.
+	Buffer(n int) ([]byte, error)
 	// Ping has the server send p back and returns what came, valid until the next Ping.
 	// context.DeadlineExceeded: nothing came in time; io.EOF: the server closed.
 	Ping(ctx context.Context, p []byte) ([]byte, error)
@@ -48,8 +55,9 @@ func (e echoPeer) Ping(ctx context.Context, p []byte) ([]byte, error) {
 // were left behind.
 type socket struct {
 	*libos.Socket
-	engine *libos.Engine
-	left   []datapath.Token
+	engine  *libos.Engine
+	left    []datapath.Token
+	out, in datapath.SGArray // of Buffer and of Pop
 }
 
 // newSocket makes a stream socket for addresses of addr's family.
@@ -84,17 +92,53 @@ func (s *socket) Close() error {
 		}
 	}
 	s.left = nil
+	return errors.Join(err, release(&s.out), release(&s.in))
+}
+
+// release frees a message, if there is one.
+func release(m *datapath.SGArray) error {
+	if m.IsNull() {
+		return nil
+	}
+	err := datapath.SGAFree(m)
+	*m = datapath.SGArray{}
 	return err
+}
+
+// Buffer implements link.
+func (s *socket) Buffer(n int) (_ []byte, err error) {
+	if err := release(&s.out); err != nil {
+		return nil, err
+	}
+	if s.out, err = datapath.SGAAlloc(s.engine.Datapath(), n); err != nil {
+		return nil, fmt.Errorf("allocate %d bytes: %w", n, err)
+	}
+	return s.out.Bytes(), nil
 }
 
 // Push implements link.
 func (s *socket) Push(ctx context.Context, p []byte) error {
-	qt, err := s.Socket.Push(p)
+	qt, err := s.push(p)
 	if err != nil {
 		return err
 	}
 	_, err = s.wait(ctx, qt)
 	return err
+}
+
+// push begins to send p.
+func (s *socket) push(p []byte) (datapath.Token, error) {
+	for _, m := range []*datapath.SGArray{&s.out, &s.in} {
+		if is(m.Bytes(), p) {
+			return s.PushSGA(m)
+		}
+	}
+	return s.Socket.Push(p)
+}
+
+// is says whether p is m itself, which is more than equal.
+func is(m, p []byte) bool {
+	return len(p) > 0 && len(m) == len(p) && unsafe.SliceData(m) == unsafe.SliceData(p)
 }
 
 // Pop implements link.
@@ -107,11 +151,13 @@ func (s *socket) Pop(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := libos.TakeBytes(&r)
-	if len(p) == 0 {
+	if err := release(&s.in); err != nil {
+		return nil, err
+	}
+	if s.in = r.SGA(); s.in.Len() == 0 {
 		return nil, io.EOF
 	}
-	return p, nil
+	return s.in.Bytes(), nil
 }
 
 // bind binds s and says what to do when it cannot.

@@ -26,7 +26,10 @@ type pinger struct {
 // either way.
 func (p *pinger) run(stop context.Context) error {
 	p.summary = newSummary(p.opts.size)
-	want := make([]byte, p.opts.size)
+	want, err := p.peer.Buffer(p.opts.size)
+	if err != nil {
+		return err
+	}
 	start := p.now()
 	defer func() { p.summary.elapsed = p.now().Sub(start) }()
 

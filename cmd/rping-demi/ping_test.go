@@ -21,6 +21,8 @@ type mirror struct {
 	err    error
 }
 
+func (m *mirror) Buffer(n int) ([]byte, error) { return make([]byte, n), nil }
+
 func (m *mirror) Push(_ context.Context, p []byte) error {
 	n := len(m.sent)
 	m.sent = append(m.sent, bytes.Clone(p))

@@ -111,6 +111,9 @@ type rpingConn struct {
 // Info implements conn.
 func (c *rpingConn) Info() libos.Info { return c.raw.Info() }
 
+// Buffer implements peer.
+func (c *rpingConn) Buffer(n int) ([]byte, error) { return make([]byte, n), nil }
+
 // Ping implements peer. A ping that is under way when ctx ends is given a moment more, so
 // that the server does not see its client go in the middle of one.
 func (c *rpingConn) Ping(ctx context.Context, p []byte) ([]byte, error) {
