@@ -128,11 +128,24 @@ func (s *server) serve(stop context.Context, conn *socket) (err error) {
 	}()
 	s.say("%s", connectionText("connection from", info))
 	n, err := echo(stop, conn, s.opts.verbose, lockedWriter{s})
-	if stop.Err() != nil {
+	switch {
+	case stop.Err() != nil:
 		err = nil
+	case err == nil:
+		err = s.left(n)
 	}
 	s.served(protocolDemi, info, n, err)
 	return err
+}
+
+// left judges a client that has left after n pings: with -C, the server knows how many to
+// expect. Nothing else tells a client of rping's protocol that was killed between two pings
+// from one that has finished.
+func (s *server) left(n int) error {
+	if n < s.opts.count {
+		return fmt.Errorf("the client left after %d of the %d pings that -C says", n, s.opts.count)
+	}
+	return nil
 }
 
 // say prints for people: nothing with --json.

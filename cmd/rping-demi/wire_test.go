@@ -2,9 +2,15 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"catmint/cmd/rping-demi/internal/rping"
+	"catmint/libos"
 )
 
 func TestBothProtocolsReachOneServer(t *testing.T) {
@@ -110,4 +116,40 @@ func TestAServerIsStoppedInTheMiddleOfItsClients(t *testing.T) {
 		assert.Contains(t, c.err.String(), "disconnected")
 		assert.Contains(t, c.out.String(), "1 lost")
 	}
+}
+
+func TestAServerThatKnowsTheCountMissesWhatIsMissing(t *testing.T) {
+	for _, proto := range []string{"demi", "rping"} {
+		sh, ch := newHosts(t)
+		s := startServer(t, sh, "-C", "4")
+		start(t, ch, "-c", "-a", serverAddr, "-C", "3", "--protocol", proto).exit(t, exitOK)
+		s.exit(t, exitFailure)
+		assert.Equal(t, "rping-demi: the client left after 3 of the 4 pings that -C says\n", s.err.String())
+
+		for _, enough := range []string{"3", "2"} {
+			s = startServer(t, sh, "-C", enough)
+			start(t, ch, "-c", "-a", serverAddr, "-C", "3", "--protocol", proto).exit(t, exitOK)
+			s.exit(t, exitOK)
+			assert.Contains(t, s.out.String(), "3 pings from")
+		}
+	}
+}
+
+func TestAClientThatSaysNothingAtFirstIsMentioned(t *testing.T) {
+	sh, ch := newHosts(t)
+	s := startServer(t, sh, "--timeout", "1ms")
+	cfg, err := libos.ConfigFromEnv(noEnv)
+	require.NoError(t, err)
+	connector, err := libos.NewConnector(cfg, ch)
+	require.NoError(t, err)
+	client := rping.NewClient(rping.Config{Fabric: ch, Timeout: time.Minute}, 64)
+	at := netip.AddrPortFrom(netip.MustParseAddr(serverAddr), defaultPort)
+	c, err := connector.Dial(t.Context(), netip.AddrPort{}, at, client.Hooks(nil))
+	require.NoError(t, err)
+	s.err.await(t, "has connected and sent nothing for 1ms: does it speak rping's protocol?\n", 1)
+	require.NoError(t, c.Close())
+	<-c.Released()
+	require.NoError(t, client.Close())
+	require.NoError(t, connector.Close(t.Context()))
+	s.exit(t, exitOK)
 }

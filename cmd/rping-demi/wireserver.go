@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"catmint/cmd/rping-demi/internal/rping"
 	"catmint/libos"
@@ -105,8 +106,15 @@ func (w *wireServer) serve(c *libos.RawConn, session *rping.Server) error {
 	s, info := w.s, c.Info()
 	s.say("%s", connectionText("connection from", info))
 	n := 0
+	// rping's clients ping at once. Others may be waiting for us to begin.
+	silent := time.AfterFunc(s.opts.timeout, func() {
+		s.printf(s.errOut, "rping-demi: client %s has connected and sent nothing for %v: does it speak rping's protocol?\n",
+			info.Remote, s.opts.timeout)
+	})
+	defer silent.Stop()
 	for {
 		err := session.Next(s.stop, func(p []byte) {
+			silent.Stop()
 			if s.opts.verbose {
 				s.printf(s.out, "server ping data: %s\n", shown(p))
 			}
@@ -115,10 +123,12 @@ func (w *wireServer) serve(c *libos.RawConn, session *rping.Server) error {
 			n++
 			continue
 		}
-		if s.stop.Err() != nil || errors.Is(err, io.EOF) {
+		switch {
+		case s.stop.Err() != nil:
 			err = nil
-		}
-		if err != nil {
+		case errors.Is(err, io.EOF):
+			err = s.left(n)
+		default:
 			err = fmt.Errorf("ping %d: %w", n, err)
 		}
 		s.served(protocolRping, info, n, err)
