@@ -61,8 +61,9 @@ func (f *flood) run(stop context.Context) (err error) {
 		if err := f.pop(want); err != nil {
 			return fmt.Errorf("ping %d: %w", done, f.lost(err))
 		}
-		f.summary.add(f.now().Sub(sent[done%inFlight]))
-		f.meter.show(f.summary)
+		rtt := f.now().Sub(sent[done%inFlight])
+		f.summary.add(rtt)
+		f.meter.add(rtt)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 func main() {
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(stop, cancel) // who asks twice does not want to wait for the summary
 	code := run(stop, os.Args[1:], os.Getenv, rdma.NewHardware(), os.Stdout, os.Stderr)
 	cancel()
 	os.Exit(code)
@@ -78,7 +79,7 @@ type task struct {
 	addr, local netip.AddrPort // local is invalid for any
 	out, errOut io.Writer
 	outMu       *sync.Mutex // of out, where several goroutines print
-	terminal    io.Writer   // for a running count, nil if there is none
+	terminal    *terminal   // for a running count, nil if there is none
 }
 
 // withEngine runs f with an engine of a libOS that ends afterwards.

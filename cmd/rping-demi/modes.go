@@ -76,7 +76,7 @@ func (t *task) pingAll(ctx context.Context, conns []conn, size int) (*summary, e
 	o.size = size
 	var wg sync.WaitGroup
 	summaries, errs := make([]*summary, len(conns)), make([]error, len(conns))
-	meter := newMeter(t.terminal)
+	meter := newMeter(t.terminal, unitPing, size)
 	begin := time.Now()
 	for i, c := range conns {
 		wg.Go(func() {
@@ -102,8 +102,8 @@ func (t *task) pingAll(ctx context.Context, conns []conn, size int) (*summary, e
 
 // runSweep pings with each size in turn, one row a size.
 func (t *task) runSweep(ctx context.Context, d dialer, conns []conn) error {
-	t.printf("%10s %10s %12s %12s %12s %12s %12s %12s\n",
-		"bytes", "pings", "min", "median", "p99", "max", "pings/s", "MB/s")
+	t.printf("%10s %7s %9s %9s %9s %10s %9s %8s\n",
+		"bytes", "pings", "min us", "median us", "p99 us", "max us", "pings/s", "MB/s")
 	for _, size := range t.opts.sweep {
 		s, err := t.pingAll(ctx, conns, size)
 		if t.opts.json || err != nil {
@@ -112,8 +112,8 @@ func (t *task) runSweep(ctx context.Context, d dialer, conns []conn) error {
 			}
 		} else if s.intact > 0 {
 			r := s.ranked()
-			t.printf("%10d %10d %12s %12s %12s %12s %12.0f %12.1f\n", size, s.intact, micros(s.min), micros(r.median),
-				micros(r.p99), micros(s.max), s.rate(), s.bandwidth())
+			t.printf("%10d %7d %9.1f %9.1f %9.1f %10.1f %9s %8s\n", size, s.intact, us(s.min), us(r.median),
+				us(r.p99), us(s.max), perSecond(s.rate()), megabytes(s.bandwidth()))
 		}
 		if over(ctx) {
 			break
@@ -133,13 +133,12 @@ func (t *task) runConnect(stop, run context.Context, d dialer, first conn) error
 		return err
 	}
 	s := newSummary(0)
-	s.unit = "connection"
+	s.unit = unitConnection
 	begin := time.Now()
-	meter := newMeter(t.terminal)
+	meter := newMeter(t.terminal, s.unit, 0)
 	var err error
 	for err == nil && run.Err() == nil && (t.opts.count == 0 || s.sent < t.opts.count) {
-		err = t.connectOnce(stop, d, s)
-		meter.show(s)
+		err = t.connectOnce(stop, d, s, meter)
 	}
 	meter.clear()
 	s.elapsed = time.Since(begin)
@@ -149,7 +148,7 @@ func (t *task) runConnect(stop, run context.Context, d dialer, first conn) error
 	return t.reportInfo(s, d.protocol(), info, err)
 }
 
-func (t *task) connectOnce(stop context.Context, d dialer, s *summary) error {
+func (t *task) connectOnce(stop context.Context, d dialer, s *summary, m *meter) error {
 	s.sent++
 	start := time.Now()
 	c, err := d.dial(stop)
@@ -165,5 +164,6 @@ func (t *task) connectOnce(stop context.Context, d dialer, s *summary) error {
 		return err
 	}
 	s.add(took)
+	m.add(took)
 	return nil
 }

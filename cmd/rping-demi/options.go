@@ -73,7 +73,8 @@ func usagef(format string, args ...any) error {
 }
 
 const helpText = `rping-demi checks an RDMA link: it connects through the Demikernel API over a
-reliable-connected queue pair, bounces messages and says whether each came back intact.
+reliable-connected queue pair, bounces messages, and says whether each came back
+intact and how fast.
 
 On one machine, start a server; on the other, ping it:
 
@@ -85,25 +86,24 @@ Ten validated pings of 4 KiB, each shown, to a server on another port:
   rping-demi --server --port 9999 --persistent
   rping-demi -c -a 192.0.2.1 -p 9999 -C 10 -S 4096 -v -V
 
-The other side may as well be rdma-core's rping: servers take both kinds of clients, and
-clients find out. How fast is the link, for people and for scripts?
+The other side may as well be rdma-core's rping: servers take both kinds of
+clients, and clients find out. How fast is the link, for people and for scripts?
 
   rping-demi -c -a 192.0.2.1 -C 10000 --histogram
   rping-demi -c -a 192.0.2.1 --mode rate --duration 10s --json
 
-The address is one of a network device that has an RDMA device; "rdma link" lists them,
-and without RDMA hardware "rdma link add rxe0 type rxe netdev eth0" makes one. The
-loopback address cannot be used: RDMA does not run over lo.
-
-Options:
+192.0.2.1 stands for the server's address: one of a network device that has an
+RDMA device. "rdma link" lists them; without RDMA hardware, "rdma link add rxe0
+type rxe netdev eth0" makes one. RDMA does not run over the loopback address.
 `
 
 const helpTail = `
-Exit status: 0 when every ping came back intact, 22 for a wrong command line, 19 when
-there is no RDMA device, 254 when a host name does not resolve, 255 for anything else.
+Exit status: 0 when every ping came back intact, 22 for a wrong command line, 19
+when there is no RDMA device, 254 when a host name does not resolve, 255 for
+anything else.
 
-Environment: DEMI_LOG=debug logs what the library does; DEMI_CONNECT_TIMEOUT_MS bounds
-the connect.
+Environment: DEMI_LOG=debug logs what the library does; DEMI_CONNECT_TIMEOUT_MS
+bounds the connect.
 `
 
 // commandLine is the command line as it is read.
@@ -125,9 +125,12 @@ func (c *commandLine) flags() *pflag.FlagSet {
 	fs.BoolVarP(&o.client, "client", "c", false, "connect to a server and ping it")
 	fs.StringVarP(&o.address, "address", "a", "", "`address` to listen on (server) or to connect to (client)")
 	fs.StringVarP(&o.bind, "bind", "I", "", "client: local `address` to connect from")
+	fs.StringVarP(&o.bind, "source", "B", "", "client: local `address` to connect from, the same as -I")
 	fs.IntVarP(&c.port, "port", "p", defaultPort, "`port`, 1 to 65535")
-	fs.IntVarP(&o.count, "count", "C", 0, "client: stop after this `number` of pings; 0 goes on until interrupted")
-	fs.IntVarP(&o.size, "size", "S", defaultSize, "client: `bytes` in a message")
+	fs.IntVarP(&o.count, "count", "C", 0, "stop after this `number` of pings, 0 for never; "+
+		"a server expects as many, and a client that leaves earlier has failed")
+	o.size = defaultSize
+	fs.VarP((*sizeValue)(&o.size), "size", "S", "client: `bytes` in a message, up to 1G; K, M and G stand for powers of 1024")
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "print each ping's data")
 	fs.BoolVarP(&o.validate, "validate", "V", false, "client: compare what comes back with what was sent")
 	fs.BoolVarP(&o.debug, "debug", "d", false, "log what the library does on standard error")
@@ -148,10 +151,30 @@ func (c *commandLine) flags() *pflag.FlagSet {
 	return fs
 }
 
-// usages describes the flags.
-func usages(fs *pflag.FlagSet) string {
+// usages describes the flags in lines of so many columns: those of both sides, and apart
+// those whose description says that they are for one.
+func usages(fs *pflag.FlagSet, columns int) string {
+	var text strings.Builder
+	for _, group := range []struct{ title, mark string }{
+		{"Options", ""}, {"Options of a client", "client"}, {"Options of a server", "server"},
+	} {
+		some := pflag.NewFlagSet(group.title, pflag.ContinueOnError)
+		some.SortFlags = false
+		fs.VisitAll(func(f *pflag.Flag) {
+			mark, _, _ := strings.Cut(f.Usage, ":")
+			if mark != "client" && mark != "server" {
+				mark = ""
+			}
+			if mark == group.mark {
+				one := *f
+				one.Usage = strings.TrimPrefix(f.Usage, mark+": ")
+				some.AddFlag(&one)
+			}
+		})
+		fmt.Fprintf(&text, "\n%s:\n%s", group.title, some.FlagUsagesWrapped(columns))
+	}
 	const clutter = "[=true|false]"
-	return strings.ReplaceAll(fs.FlagUsagesWrapped(100), clutter, strings.Repeat(" ", len(clutter)))
+	return strings.ReplaceAll(text.String(), clutter, strings.Repeat(" ", len(clutter)))
 }
 
 // parseOptions reads the command line; help goes to out.
@@ -164,7 +187,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 		return o, usagef("%v", err)
 	}
 	if c.help {
-		fmt.Fprint(out, helpText, usages(fs), helpTail)
+		fmt.Fprint(out, helpText, usages(fs, helpColumns(out)), helpTail)
 		return o, errHelp
 	}
 	if fs.NArg() > 0 {

@@ -18,6 +18,10 @@ func TestOptionsReadRpingsFlagsWithRpingsMeaning(t *testing.T) {
 		mode: modeLatency, connections: 1,
 	}, o)
 
+	o, err = parseOptions([]string{"-c", "-a", "h", "-B", "192.0.2.2", "-q"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "192.0.2.2", o.bind)
+
 	o, err = parseOptions([]string{"-sPa", "::"}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, options{
@@ -59,6 +63,7 @@ func TestAWrongCommandLineSaysWhatIsWrong(t *testing.T) {
 		{"negative count", []string{"-c", "-a", "h", "-C", "-1"}, "count -1"},
 		{"persistent client", []string{"-c", "-a", "h", "-P"}, "-P is for a server"},
 		{"bound server", []string{"-s", "-I", "h"}, "-I is for a client"},
+		{"stock's unhandled flag", []string{"-s", "-t", "1"}, "'t'"},
 		{"stray word", []string{"-s", "192.0.2.1"}, `"192.0.2.1"`},
 		{"unknown protocol", []string{"-s", "--protocol", "tcp"}, "auto, demi or rping"},
 		{"size that rping does not take", []string{"-c", "-a", "h", "-S", "22", "--protocol", "rping"}, "23 to 65535"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -50,6 +51,25 @@ func parseSweep(s string) ([]int, error) {
 		sizes = append(sizes, n)
 	}
 	return append(sizes, last), nil
+}
+
+// sizeValue is a number of bytes on the command line. It is a pflag.Value.
+type sizeValue int
+
+// String implements pflag.Value.
+func (v *sizeValue) String() string { return strconv.Itoa(int(*v)) }
+
+// Type implements pflag.Value.
+func (v *sizeValue) Type() string { return "bytes" }
+
+// Set implements pflag.Value.
+func (v *sizeValue) Set(s string) error {
+	n, ok := parseSize(s)
+	if !ok {
+		return fmt.Errorf("size %s is not one of 1 byte to 1G, such as 64, 4K or 1M", s)
+	}
+	*v = sizeValue(n)
+	return nil
 }
 
 // parseSize reads a number of bytes, which may end in K, M or G (powers of 1024).

@@ -45,7 +45,6 @@ func (p *pinger) run(stop context.Context) error {
 			}
 			return fmt.Errorf("ping %d: %w", seq, err)
 		}
-		p.meter.show(p.summary)
 	}
 	return nil
 }
@@ -89,6 +88,7 @@ func (p *pinger) one(stop context.Context, want []byte) error {
 		return comparePayload(want, got)
 	}
 	p.summary.add(rtt)
+	p.meter.add(rtt)
 	return nil
 }
 

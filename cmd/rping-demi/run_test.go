@@ -277,3 +277,13 @@ func TestHelpExitsWell(t *testing.T) {
 	assert.Equal(t, exitOK, run(t.Context(), []string{"--help"}, noEnv, nil, &out, &out))
 	assert.Contains(t, out.String(), "Options:")
 }
+
+func TestPingsOfManySizesNeedNoMoreMemoryThanOne(t *testing.T) {
+	sh, ch := newHosts(t)
+	s := startServer(t, sh)
+	c := start(t, ch, "-c", "-a", serverAddr, "--size-sweep", "1:1M", "-C", "3", "-V", "--protocol", "demi")
+	c.exit(t, exitOK)
+	s.exit(t, exitOK)
+	assert.Contains(t, c.out.String(), "\n   1048576       3 ")
+	assert.Empty(t, c.err.String()+s.err.String())
+}

@@ -23,7 +23,13 @@ type summary struct {
 	min, max time.Duration
 }
 
-func newSummary(size int) *summary { return &summary{unit: "ping", size: size, stride: 1} }
+// What is counted.
+const (
+	unitPing       = "ping"
+	unitConnection = "connection"
+)
+
+func newSummary(size int) *summary { return &summary{unit: unitPing, size: size, stride: 1} }
 
 // add counts a ping that came back intact after rtt.
 func (s *summary) add(rtt time.Duration) {
@@ -102,7 +108,8 @@ func (s *summary) lost() int { return s.sent - s.intact }
 func (s *summary) print(w io.Writer) {
 	units := plural(s.sent, s.unit, s.unit+"s")
 	if s.size > 0 {
-		fmt.Fprintf(w, "%d %s of %d bytes: %d intact, %d lost\n", s.sent, units, s.size, s.intact, s.lost())
+		fmt.Fprintf(w, "%d %s of %d %s: %d intact, %d lost\n",
+			s.sent, units, s.size, plural(s.size, "byte", "bytes"), s.intact, s.lost())
 	} else {
 		fmt.Fprintf(w, "%d %s: %d made, %d failed\n", s.sent, units, s.intact, s.lost())
 	}
@@ -114,17 +121,45 @@ func (s *summary) print(w io.Writer) {
 		what = "to connect"
 	}
 	r := s.ranked()
-	fmt.Fprintf(w, "%s: min %s, median %s, p99 %s, p99.9 %s, max %s\n",
-		what, micros(s.min), micros(r.median), micros(r.p99), micros(r.p999), micros(s.max))
+	unit, in := timeUnit(r.median)
+	fmt.Fprintf(w, "%s: min %.1f, median %.1f, p99 %.1f, p99.9 %.1f, max %.1f %s\n",
+		what, in(s.min), in(r.median), in(r.p99), in(r.p999), in(s.max), unit)
 	if s.elapsed > 0 {
-		fmt.Fprintf(w, "rate: %.0f %ss/s", s.rate(), s.unit)
+		fmt.Fprintf(w, "rate: %s %ss/s", perSecond(s.rate()), s.unit)
 		if s.size > 0 {
 			fmt.Fprintf(w, ", %s MB/s each way", megabytes(s.bandwidth()))
+			if gbit := s.bandwidth() * 8 / 1000; gbit >= 0.1 {
+				fmt.Fprintf(w, " (%.1f Gbit/s)", gbit)
+			}
 		}
 		fmt.Fprintln(w)
 	}
 }
 
+// timeUnit is the unit for times of about d, and how many of it a time is: times beside one
+// another are in one unit.
+func timeUnit(d time.Duration) (name string, in func(time.Duration) float64) {
+	per := func(unit time.Duration) func(time.Duration) float64 {
+		return func(d time.Duration) float64 { return float64(d) / float64(unit) }
+	}
+	switch {
+	case d < 10*time.Millisecond:
+		return "us", per(time.Microsecond)
+	case d < 10*time.Second:
+		return "ms", per(time.Millisecond)
+	}
+	return "s", per(time.Second)
+}
+
+// perSecond prints a rate, a slow one with some digits.
+func perSecond(n float64) string {
+	if n < 10 {
+		return fmt.Sprintf("%.2f", n)
+	}
+	return fmt.Sprintf("%.0f", n)
+}
+
+// megabytes prints a number of 10^6 bytes, in a second.
 func megabytes(n float64) string {
 	if n < 10 {
 		return fmt.Sprintf("%.3f", n)
@@ -132,12 +167,11 @@ func megabytes(n float64) string {
 	return fmt.Sprintf("%.1f", n)
 }
 
-// micros prints a duration as microseconds, the unit of the field, or milliseconds.
+// micros prints a duration in microseconds, the unit of the field, or in larger ones if it
+// is long.
 func micros(d time.Duration) string {
-	if d >= 10*time.Millisecond {
-		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
-	}
-	return fmt.Sprintf("%.1f us", float64(d)/float64(time.Microsecond))
+	unit, in := timeUnit(d)
+	return fmt.Sprintf("%.1f %s", in(d), unit)
 }
 
 func plural(n int, one, many string) string {

@@ -19,7 +19,7 @@ func TestSummaryCountsAndRanks(t *testing.T) {
 	var out bytes.Buffer
 	s.print(&out)
 	assert.Equal(t, `101 pings of 64 bytes: 100 intact, 1 lost
-round trip: min 1.0 us, median 50.0 us, p99 99.0 us, p99.9 100.0 us, max 100.0 us
+round trip: min 1.0, median 50.0, p99 99.0, p99.9 100.0, max 100.0 us
 rate: 100 pings/s, 0.006 MB/s each way
 `, out.String())
 }
@@ -29,7 +29,7 @@ func TestSummaryOfNothingShowsNoTimes(t *testing.T) {
 	s.sent = 1
 	var out bytes.Buffer
 	s.print(&out)
-	assert.Equal(t, "1 ping of 1 bytes: 0 intact, 1 lost\n", out.String())
+	assert.Equal(t, "1 ping of 1 byte: 0 intact, 1 lost\n", out.String())
 }
 
 func TestSummariesOfConnectionsAreMerged(t *testing.T) {
@@ -77,4 +77,20 @@ func TestDurationsArePrintedInTheFieldsUnits(t *testing.T) {
 	assert.Equal(t, "1.5 us", micros(1500*time.Nanosecond))
 	assert.Equal(t, "9999.0 us", micros(9999*time.Microsecond))
 	assert.Equal(t, "20.0 ms", micros(20*time.Millisecond))
+	assert.Equal(t, "61.5 s", micros(61500*time.Millisecond))
+}
+
+func TestTimesBesideOneAnotherAreInOneUnit(t *testing.T) {
+	s := newSummary(1 << 20)
+	for _, d := range []time.Duration{9 * time.Millisecond, 12 * time.Millisecond, 3 * time.Second} {
+		s.sent++
+		s.add(d)
+	}
+	s.elapsed = 10 * time.Millisecond
+	var out bytes.Buffer
+	s.print(&out)
+	assert.Equal(t, `3 pings of 1048576 bytes: 3 intact, 0 lost
+round trip: min 9.0, median 12.0, p99 3000.0, p99.9 3000.0, max 3000.0 ms
+rate: 300 pings/s, 314.6 MB/s each way (2.5 Gbit/s)
+`, out.String())
 }

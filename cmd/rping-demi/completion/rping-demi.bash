@@ -2,7 +2,7 @@
 
 _rping_demi() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local options="--server --client --address --bind --port --count --size --verbose --validate
+    local options="--server --client --address --bind --source --port --count --size --verbose --validate
         --debug --persistent --self-qp --protocol --mode --size-sweep --duration --connections
         --timeout --wait --histogram --json --help"
 
@@ -10,7 +10,7 @@ _rping_demi() {
     --protocol) mapfile -t COMPREPLY < <(compgen -W "auto demi rping" -- "$cur") ;;
     --mode) mapfile -t COMPREPLY < <(compgen -W "latency rate bandwidth connect" -- "$cur") ;;
     --wait) mapfile -t COMPREPLY < <(compgen -W "spin adaptive block" -- "$cur") ;;
-    -a | --address | -I | --bind) mapfile -t COMPREPLY < <(compgen -A hostname -- "$cur") ;;
+    -a | --address | -I | --bind | -B | --source) mapfile -t COMPREPLY < <(compgen -A hostname -- "$cur") ;;
     -p | --port | -C | --count | -S | --size | --size-sweep | --duration | --connections | --timeout) ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur") ;;
     esac
