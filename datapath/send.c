@@ -170,8 +170,12 @@ static bool add_answer(struct dp_conn *c, struct batch *b) {
 
     if (type == 0)
         return false;
-    flow_send(&c->flow, (enum frame_type)type, 0, c->fetch_answer, &h);
+    uint32_t number = c->fetch_answer;
     dp_fetch_answered(c);
+    /* The receive of a message that has been popped goes back with this frame. */
+    if (c->rx_owed_data && dp_recv_post(c))
+        return false; /* that broke the connection */
+    flow_send(&c->flow, (enum frame_type)type, 0, number, &h);
     add(c, b, &h, NULL, true);
     return true;
 }
