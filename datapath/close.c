@@ -166,6 +166,7 @@ void dp_conn_detach(struct dp_conn *c) {
     c->phase = DP_CONN_ENDED;
     c->told_flushed = true;
     c->cq->used -= c->budget;
+    c->cq->promised -= c->budget_max;
     c->cq->conns--;
     c->cq = NULL;
     __atomic_fetch_sub(&c->device->users, 1, __ATOMIC_ACQ_REL);

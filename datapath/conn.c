@@ -111,7 +111,10 @@ static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
     c->frame_limits =
         (struct frame_limits){.recv_size = p->local.recv_size, .max_message = p->local.max_message};
     c->cookie = p->cookie;
-    c->budget = p->send_depth + c->rx_count;
+    c->budget = p->send_depth + p->local.data_window + p->local.ctrl_window;
+    c->budget_max = c->budget;
+    if (c->window_max > p->local.data_window)
+        c->budget_max += c->window_max - p->local.data_window;
 }
 
 /* Takes c off everything of its engine's that knows it. */
@@ -149,6 +152,7 @@ int dp_conn_create(const struct dp_conn_params *p, struct dp_conn **out) {
     if (rc)
         goto no_entry;
     p->cq->used += c->budget;
+    p->cq->promised += c->budget_max;
     p->cq->conns++;
     __atomic_fetch_add(&p->device->users, 1, __ATOMIC_ACQ_REL);
     rc = dp_recv_post(c);

@@ -66,8 +66,11 @@ int dp_cq_add(struct dp_engine *e, struct dp_device *d, struct ibv_cq *cq,
               struct ibv_comp_channel *channel, uint32_t depth, struct dp_cq **out);
 /* Acknowledges outstanding events and forgets the CQ. EBUSY while a connection uses it. */
 int dp_cq_remove(struct dp_cq *cq);
-/* A CQ of e on d with room for need more completions, or NULL: make another one. */
-struct dp_cq *dp_cq_find(struct dp_engine *e, struct dp_device *d, uint32_t need);
+/*
+ * A CQ of e on d with room for need more completions, or NULL: make another one. grown: even
+ * when the windows of all its connections have grown to their ceilings; so they can.
+ */
+struct dp_cq *dp_cq_find(struct dp_engine *e, struct dp_device *d, uint32_t need, bool grown);
 
 /* ---- Queue descriptors ---------------------------------------------------------- */
 

@@ -100,12 +100,13 @@ int dp_cq_remove(struct dp_cq *q) {
     return 0;
 }
 
-struct dp_cq *dp_cq_find(struct dp_engine *e, struct dp_device *d, uint32_t need) {
+struct dp_cq *dp_cq_find(struct dp_engine *e, struct dp_device *d, uint32_t need, bool grown) {
     struct dp_cq *q;
 
     dp_lock(e);
     TAILQ_FOREACH(q, &e->cqs, link) {
-        if (q->device == d && q->depth - q->used >= need)
+        uint32_t taken = grown ? q->promised : q->used;
+        if (q->device == d && q->depth >= taken && q->depth - taken >= need)
             break;
     }
     dp_unlock(e);

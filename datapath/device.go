@@ -63,10 +63,11 @@ func (q *CQ) Is(o *CQ) bool { return q != nil && o != nil && q.c == o.c }
 // it.
 func (q *CQ) Remove() error { return errnoErr(C.dp_cq_remove(q.c)) }
 
-// FindCQ returns a CQ of the engine on d with room for need more completions, or nil: make
+// FindCQ returns a CQ of the engine on d with room for need more completions, with grown even
+// when the windows of all its connections have grown to their ceilings, or nil: make
 // another one.
-func (e *Engine) FindCQ(d *Device, need int) *CQ {
-	c := C.dp_cq_find(e.c, d.c, C.uint32_t(need))
+func (e *Engine) FindCQ(d *Device, need int, grown bool) *CQ {
+	c := C.dp_cq_find(e.c, d.c, C.uint32_t(need), C.bool(grown))
 	if c == nil {
 		return nil
 	}

@@ -95,11 +95,11 @@ func newSide(t *testing.T, h *sim.Host, id rdma.ID) *side {
 	d, err := datapath.AddDevice(pd.Handle(), h.SlowOps(), datapath.DeviceAttr{MaxInline: 128, MaxSGE: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Remove()) })
-	require.Nil(t, s.e.FindCQ(d, 1))
+	require.Nil(t, s.e.FindCQ(d, 1, false))
 	dcq, err := s.e.AddCQ(d, cq.Handle(), ch.Handle(), cq.Depth())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, dcq.Remove()) })
-	require.True(t, s.e.FindCQ(d, cq.Depth()).Is(dcq))
+	require.True(t, s.e.FindCQ(d, cq.Depth(), true).Is(dcq))
 	s.conn, err = datapath.NewConn(datapath.ConnParams{
 		Engine: s.e, Device: d, CQ: dcq, QP: s.qp.Handle(), SendDepth: 31, RecvDepth: 8,
 		MaxInline: 128, Local: s.limits, Cookie: 42,

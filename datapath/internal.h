@@ -87,7 +87,8 @@ struct dp_cq {
     struct ibv_cq *cq;
     struct ibv_comp_channel *channel; /* may be shared with other CQs of the engine */
     uint32_t depth;
-    uint32_t used; /* of depth, promised to connections */
+    uint32_t used;     /* of depth, promised to connections, */
+    uint32_t promised; /* and once their windows have grown to their ceilings */
     uint32_t conns;
 };
 
@@ -275,7 +276,8 @@ struct dp_conn {
 
     uint64_t cookie;
     uint32_t index, gen; /* in the engine's table */
-    uint32_t budget;     /* completions promised by cq */
+    uint32_t budget;     /* completions promised by cq, */
+    uint32_t budget_max; /* and at the window's ceiling */
     uint32_t notices;    /* DP_BIT_* not fetched yet */
     TAILQ_ENTRY(dp_conn) dirty_link;
     TAILQ_ENTRY(dp_conn) notice_link;

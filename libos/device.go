@@ -2,6 +2,7 @@ package libos
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"syscall"
 
@@ -170,23 +171,32 @@ type cqLease struct {
 
 func (l cqLease) release() { l.dev.mu.Unlock() }
 
-// findCQ finds a completion queue of d with room for need completions, or makes one.
-func (e *Engine) findCQ(d *device, need int) (cqLease, error) {
+// findCQ finds a completion queue of d for one more connection, or makes one: with room for
+// grown completions, which is what it takes once its window has grown, as those of its
+// neighbours. If none can be made, one with room for need must do; there windows grow as long
+// as there is room.
+func (e *Engine) findCQ(d *device, need, grown int) (cqLease, error) {
 	d.mu.Lock()
-	if found := e.dp.FindCQ(d.dp, need); found != nil {
-		for _, q := range d.cqs {
-			if q.dp.Is(found) {
-				return cqLease{q, d}, nil
-			}
+	found := e.dp.FindCQ(d.dp, grown, true)
+	if found == nil {
+		q, err := e.newCQ(d, grown)
+		if err == nil {
+			d.cqs = append(d.cqs, q)
+			return cqLease{q, d}, nil
+		}
+		if found = e.dp.FindCQ(d.dp, need, false); found == nil {
+			d.mu.Unlock()
+			return cqLease{}, err
+		}
+		e.log.Warn("no further completion queue: windows may not grow", "device", d.rdev.Name(), "err", err)
+	}
+	for _, q := range d.cqs {
+		if q.dp.Is(found) {
+			return cqLease{q, d}, nil
 		}
 	}
-	q, err := e.newCQ(d, need)
-	if err != nil {
-		d.mu.Unlock()
-		return cqLease{}, err
-	}
-	d.cqs = append(d.cqs, q)
-	return cqLease{q, d}, nil
+	d.mu.Unlock()
+	return cqLease{}, fmt.Errorf("a completion queue that is not ours: %w", syscall.EINVAL)
 }
 
 func (e *Engine) newCQ(d *device, need int) (engineCQ, error) {

@@ -85,7 +85,7 @@ var errNoRoom = fmt.Errorf("completion queue is full: %w", syscall.EAGAIN)
 
 func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error {
 	cfg := d.e.cfg
-	cq, err := d.e.findCQ(dev, int(caps.MaxSendWR+cfg.DataWindow+cfg.CtrlWindow))
+	cq, err := d.e.findCQ(dev, int(caps.MaxSendWR+cfg.DataWindow+cfg.CtrlWindow), int(caps.MaxSendWR+caps.MaxRecvWR))
 	if err != nil {
 		return err
 	}

@@ -279,11 +279,11 @@ static void a_cq_takes_no_more_than_its_budget(void) {
                                .local = w.a.limits};
     struct dp_conn *c;
     CHECK_EQ(dp_conn_create(&p, &c), EAGAIN);
-    CHECK(dp_cq_find(w.a.engine, w.a.device, 23) == w.a.dpcq);
-    CHECK(dp_cq_find(w.a.engine, w.a.device, 24) == NULL);
-    CHECK(dp_cq_find(w.a.engine, w.b.device, 1) == NULL);
+    CHECK(dp_cq_find(w.a.engine, w.a.device, 23, false) == w.a.dpcq);
+    CHECK(dp_cq_find(w.a.engine, w.a.device, 24, false) == NULL);
+    CHECK(dp_cq_find(w.a.engine, w.b.device, 1, false) == NULL);
     side_destroy_conn(&w.a);
-    CHECK(dp_cq_find(w.a.engine, w.a.device, 63) == w.a.dpcq);
+    CHECK(dp_cq_find(w.a.engine, w.a.device, 63, false) == w.a.dpcq);
     world_close(&w);
 }
 

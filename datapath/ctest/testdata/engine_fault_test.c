@@ -203,7 +203,7 @@ static void a_connection_that_cannot_be_made_leaves_nothing(void) {
     dp_census(&after);
     CHECK_EQ(after.blocks, before.blocks);
     CHECK_EQ(after.conns, before.conns);
-    CHECK(dp_cq_find(w.a.engine, w.a.device, 255 - 40) == w.a.dpcq);
+    CHECK(dp_cq_find(w.a.engine, w.a.device, 255 - 40, false) == w.a.dpcq);
     CHECK_EQ(dp_conn_create(&p, &c), 0);
     CHECK_EQ(dp_conn_fail(c, ECONNREFUSED), 0);
     CHECK_EQ(sim_qp_destroy(p.qp), 0);

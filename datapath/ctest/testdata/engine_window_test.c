@@ -162,11 +162,32 @@ static void a_window_stops_where_the_budget_of_the_cq_ends(void) {
     CHECK_EQ(b.window, 4 + 6);
     CHECK(b.window_no_budget > 0);
     CHECK_EQ(b.window_no_memory, 0);
-    CHECK(dp_cq_find(w.b.engine, w.b.device, 1) == NULL);
+    CHECK(dp_cq_find(w.b.engine, w.b.device, 1, false) == NULL);
     check_bounds(&w.b);
+    CHECK(dp_cq_find(w.b.engine, w.b.device, 1, true) == NULL);
     /* What it took comes back with its end. */
     side_destroy_conn(&w.b);
-    CHECK(dp_cq_find(w.b.engine, w.b.device, u.cq_depth) == w.b.dpcq);
+    CHECK(dp_cq_find(w.b.engine, w.b.device, u.cq_depth, false) == w.b.dpcq);
+    world_close(&w);
+}
+
+/* A CQ with room for all windows at their ceilings is told from one with room for now. */
+static void a_cq_is_found_for_windows_that_will_grow(void) {
+    struct world w;
+    struct setup u = growing();
+    uint32_t now = u.send_depth + u.data_window + u.ctrl_window;
+    uint32_t then = u.send_depth + u.max_window + u.ctrl_window;
+    world_open(&w, u);
+    for (int round = 0; round < 2; round++) {
+        uint32_t used = round ? then : now;
+        CHECK(dp_cq_find(w.b.engine, w.b.device, u.cq_depth - then, true) == w.b.dpcq);
+        CHECK(dp_cq_find(w.b.engine, w.b.device, u.cq_depth - then + 1, true) == NULL);
+        CHECK(dp_cq_find(w.b.engine, w.b.device, u.cq_depth - used, false) == w.b.dpcq);
+        CHECK(dp_cq_find(w.b.engine, w.b.device, u.cq_depth - used + 1, false) == NULL);
+        stream_one_way(&w, 2000, 64, len_small);
+    }
+    side_destroy_conn(&w.b);
+    CHECK(dp_cq_find(w.b.engine, w.b.device, u.cq_depth, true) == w.b.dpcq);
     world_close(&w);
 }
 
@@ -273,6 +294,7 @@ int main(int argc, char **argv) {
         TEST(a_trickle_of_messages_does_not_make_a_window_grow),
         TEST(a_slow_application_never_makes_a_window_grow),
         TEST(a_window_stops_where_the_budget_of_the_cq_ends),
+        TEST(a_cq_is_found_for_windows_that_will_grow),
         TEST(without_memory_for_its_tables_a_window_stays_as_it_is),
         TEST(without_memory_for_its_receives_a_window_stays_as_it_is),
         TEST(a_refused_receive_breaks_the_connection_while_its_window_grows),
