@@ -2,6 +2,7 @@ package ctest_test
 
 import (
 	"testing"
+	"time"
 
 	"catmint/datapath/ctest"
 )
@@ -47,6 +48,21 @@ func TestEngineWaiting(t *testing.T) {
 func TestEngineKeepalive(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_keepalive_test.c"), ctest.Address)
+}
+
+func TestEngineCrowds(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_crowd_test.c"), ctest.Address, ctest.Thread)
+}
+
+func TestEngineSleep(t *testing.T) {
+	t.Parallel()
+	p := engineProgram(t, "engine_arm_test.c")
+	ctest.Run(t, p, ctest.Address, ctest.Thread)
+	if !testing.Short() { // four pairs of threads, each a million times to sleep and awake
+		p.Args, p.Limit = []string{"rounds=250000"}, 20*time.Minute
+		ctest.Run(t, p, ctest.Sanitizer{Name: "none", Flags: []string{"-O2"}})
+	}
 }
 
 func TestDemiCalls(t *testing.T) {

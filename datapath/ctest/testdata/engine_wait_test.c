@@ -4,7 +4,7 @@
 #include <sched.h>
 
 #include "internal.h"
-#include "world.h"
+#include "pingpong.h"
 
 static struct timespec ms(long n) {
     return (struct timespec){.tv_sec = n / 1000, .tv_nsec = n % 1000 * 1000000};
@@ -292,46 +292,6 @@ static void no_wake_up_is_lost_among_many_waiters(void) {
     }
 }
 
-/* Pairs of threads play ping-pong on connections of the same two engines. */
-struct pair {
-    struct side a, b;
-    int rounds;
-};
-
-static demi_qresult_t wait_ok(demi_qtoken_t qt) {
-    demi_qresult_t qr;
-    CHECK_EQ(dp_wait(qt, &qr, NULL), 0);
-    return qr;
-}
-
-static void *pings(void *arg) {
-    struct pair *p = arg;
-    for (uint64_t n = 0; n < (uint64_t)p->rounds; n++) {
-        uint32_t len = n % 3 ? 64 : 700;
-        demi_qtoken_t pop = must_pop(&p->a), qt = must_push(&p->a, len, 1, n);
-        CHECK_EQ(wait_ok(qt).qr_opcode, DEMI_OPC_PUSH);
-        demi_qresult_t qr = wait_ok(pop);
-        CHECK_EQ(qr.qr_opcode, DEMI_OPC_POP);
-        demi_sgarray_t sga = qr.qr_value.sga;
-        check_bytes(&sga, len, 1, n);
-        CHECK_EQ(dp_sgafree(p->a.engine, &sga), 0);
-    }
-    return NULL;
-}
-
-static void *pongs(void *arg) {
-    struct pair *p = arg;
-    for (int n = 0; n < p->rounds; n++) {
-        demi_qresult_t qr = wait_ok(must_pop(&p->b));
-        demi_sgarray_t sga = qr.qr_value.sga;
-        demi_qtoken_t qt;
-        CHECK_EQ(dp_push(p->b.qd, &sga, &qt), 0);
-        CHECK_EQ(dp_sgafree(p->b.engine, &sga), 0);
-        CHECK_EQ(wait_ok(qt).qr_opcode, DEMI_OPC_PUSH);
-    }
-    return NULL;
-}
-
 static void waiters_on_one_engine_share_its_completions(void) {
     for (int mode = 0; mode < 3; mode++) {
         struct world w;
@@ -339,20 +299,14 @@ static void waiters_on_one_engine_share_its_completions(void) {
         pthread_t t[6];
         world_open(&w, threaded((enum dp_wait_mode)mode));
         for (int i = 0; i < 3; i++) {
-            p[i] = (struct pair){.a = w.a, .b = w.b, .rounds = mode == DP_WAIT_SPIN ? 200 : 1500};
-            side_make_conn(&p[i].a);
-            side_make_conn(&p[i].b);
-            CHECK_EQ(sim_qp_connect(p[i].a.qp, p[i].b.qp), 0);
-            CHECK_EQ(dp_conn_establish(p[i].a.conn, p[i].a.qd, &p[i].b.limits), 0);
-            CHECK_EQ(dp_conn_establish(p[i].b.conn, p[i].b.qd, &p[i].a.limits), 0);
+            pair_open(&p[i], &w, mode == DP_WAIT_SPIN ? 200 : 1500);
             CHECK_EQ(pthread_create(&t[2 * i], NULL, pings, &p[i]), 0);
             CHECK_EQ(pthread_create(&t[2 * i + 1], NULL, pongs, &p[i]), 0);
         }
         for (int i = 0; i < 6; i++)
             CHECK_EQ(pthread_join(t[i], NULL), 0);
         for (int i = 0; i < 3; i++) {
-            side_destroy_conn(&p[i].a);
-            side_destroy_conn(&p[i].b);
+            pair_close(&p[i]);
         }
         world_close(&w);
     }
