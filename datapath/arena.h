@@ -43,7 +43,7 @@
 #define ARENA_MAX_CLASS (UINT32_C(512) << 10) /* larger blocks have a chunk of their own */
 #define ARENA_MAX_BLOCK (UINT32_C(1) << 30)
 #define ARENA_CLASSES 48
-#define ARENA_MAX_DEVICES 16
+#define ARENA_MAX_DEVICES 128
 #define ARENA_CACHE_BLOCKS 63 /* blocks of one class in a cache at most */
 
 /* ---- Process ------------------------------------------------------------------------ */

@@ -3,8 +3,6 @@ package libos
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -15,6 +13,7 @@ import (
 
 	"catmint/datapath"
 	"catmint/rdma"
+	"catmint/rdma/rdmatest"
 	"catmint/rdma/sim"
 )
 
@@ -124,14 +123,6 @@ func TestClosingASocketWhileItsQueuePairIsMadeCancelsItsToken(t *testing.T) {
 	p.a.quiesce(t)
 }
 
-// openFDs counts the descriptors of this process.
-func openFDs(t *testing.T) int {
-	t.Helper()
-	d, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(d)
-}
-
 // cycles connects, exchanges one message and closes, n times; what is left behind must
 // be the same after n as after a few.
 func cycles(t *testing.T, a, b *node, server netip.Addr, n int, objects func() (others string, regions int)) {
@@ -160,13 +151,8 @@ func cycles(t *testing.T, a, b *node, server netip.Addr, n int, objects func() (
 	rest := func() state {
 		a.quiesce(t)
 		b.quiesce(t)
-		// Goroutines and timers that have just ended may not be gone yet.
-		goroutines := runtime.NumGoroutine()
-		for end := time.Now().Add(time.Second); time.Now().Before(end); runtime.Gosched() {
-			goroutines = min(goroutines, runtime.NumGoroutine())
-		}
 		others, regions := objects()
-		s := state{others, regions, datapath.TakeCensus(), openFDs(t), goroutines}
+		s := state{others, regions, datapath.TakeCensus(), rdmatest.FDs(t), rdmatest.Goroutines()}
 		// Arenas stay, for the next connection: as many as were ever needed at once,
 		// registered with each device that has used them.
 		s.regions -= int(s.census.Regions)

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"catmint/rdma"
+	"catmint/rdma/rdmatest"
 	hosts "catmint/soft-roce/pair"
 )
 
@@ -35,12 +36,12 @@ func TestSoftRoCEHostThatResolvesAndDoesNotAnswerTimesOut(t *testing.T) {
 		p.Barrier("back")
 		return
 	}
-	before, regions := resources(t)
+	before, regions := rdmatest.KernelObjects(t)
 	p.Barrier("silent")
 	for value, deadline := range deadlines {
 		t.Run("within "+deadline.String(), func(t *testing.T) { connectIntoSilence(t, p.Peer, value, deadline) })
 	}
-	after, regionsAfter := resources(t)
+	after, regionsAfter := rdmatest.KernelObjects(t)
 	assert.Equal(t, before, after, "as `rdma resource` counts")
 	assert.Equal(t, regions, regionsAfter, "memory regions")
 	p.Barrier("tried")

@@ -15,6 +15,7 @@ import (
 
 	"catmint/datapath"
 	"catmint/rdma"
+	"catmint/rdma/rdmatest"
 )
 
 // newBed is two libOSes on the one Soft-RoCE host.
@@ -161,9 +162,9 @@ func TestSoftRoCEClosingWhileConnectingCancels(t *testing.T) {
 }
 
 func TestSoftRoCEThousandConnectionsLeaveNothingBehind(t *testing.T) {
-	others0, regions0 := resources(t)
+	others0, regions0 := rdmatest.KernelObjects(t)
 	t.Cleanup(func() { // after the shutdown of both libOSes
-		others1, regions1 := resources(t)
+		others1, regions1 := rdmatest.KernelObjects(t)
 		t.Log("at the end", others1, "memory regions", regions1)
 		require.Equal(t, others0, others1)
 		require.Equal(t, regions0, regions1)
@@ -174,7 +175,7 @@ func TestSoftRoCEThousandConnectionsLeaveNothingBehind(t *testing.T) {
 		n = 150
 	}
 	cycles(t, a, b, b.addr, n, func() (string, int) {
-		others, regions := resources(t)
+		others, regions := rdmatest.KernelObjects(t)
 		t.Log(others, "memory regions", regions)
 		return others, regions
 	})

@@ -83,6 +83,16 @@ func FDs(tb testing.TB) int {
 	return len(fds) - 1 // the directory itself
 }
 
+// Goroutines returns how many goroutines the process has: the fewest within a second, because
+// goroutines and timers that have just ended may not be gone yet.
+func Goroutines() int {
+	n := runtime.NumGoroutine()
+	for end := time.Now().Add(time.Second); time.Now().Before(end); runtime.Gosched() {
+		n = min(n, runtime.NumGoroutine())
+	}
+	return n
+}
+
 // leakedGoroutines returns the stacks of goroutines that do not end.
 func leakedGoroutines() []string {
 	deadline := time.Now().Add(patience())
