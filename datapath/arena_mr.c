@@ -1,6 +1,8 @@
 /* Registration of chunks with devices: see arena.h. */
 #include "arena_internal.h"
 
+#include "lock.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -37,7 +39,10 @@ static int deregister(struct arena_chunk *c, int slot) {
     __atomic_store_n(&c->keys[slot], 0, __ATOMIC_RELEASE);
     c->mrs[slot] = NULL;
     __atomic_fetch_sub(&regions, 1, __ATOMIC_RELAXED);
-    return devices[slot].ops->dereg_mr(mr);
+    int cancel = dp_cancel_off();
+    int rc = devices[slot].ops->dereg_mr(mr);
+    dp_cancel_back(cancel);
+    return rc;
 }
 
 void arena_chunk_deregister(struct arena_chunk *c) {
@@ -68,6 +73,7 @@ static int reg(struct arena_chunk *c, int slot, uint32_t *lkey) {
     if (slot < 0 || slot >= ARENA_MAX_DEVICES)
         return EINVAL;
     int rc = 0;
+    int cancel = dp_cancel_off();
     pthread_mutex_lock(&arena_reg_lock);
     if (!devices[slot].pd) {
         rc = EINVAL;
@@ -84,6 +90,7 @@ static int reg(struct arena_chunk *c, int slot, uint32_t *lkey) {
     if (!rc)
         *lkey = c->mrs[slot]->lkey;
     pthread_mutex_unlock(&arena_reg_lock);
+    dp_cancel_back(cancel);
     return rc;
 }
 

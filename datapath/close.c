@@ -42,8 +42,11 @@ int dp_conn_final_err(const struct dp_conn *c) {
 void dp_conn_flush(struct dp_conn *c) {
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
     /* A failure means that there is nothing to flush, or no device: libos will tell. */
-    if (c->qp)
+    if (c->qp) {
+        int cancel = dp_cancel_off();
         (void)c->device->ops->modify_qp(c->qp, &attr, IBV_QP_STATE);
+        dp_cancel_back(cancel);
+    }
 }
 
 void dp_conn_break(struct dp_conn *c, int err, bool hard) {
@@ -115,11 +118,10 @@ int dp_conn_close(struct dp_conn *c, bool full) {
     return 0;
 }
 
-/* libos says that it is over. */
-static int command(struct dp_conn *c, int err, bool hard) {
+/* libos says that it is over. Locked. */
+static void command(struct dp_conn *c, int err, bool hard) {
     struct dp_engine *e = c->engine;
 
-    dp_lock(e);
     c->commanded = true;
     /* First what has come already: it may be the FIN that makes the end an orderly one. */
     if (c->qp)
@@ -136,6 +138,13 @@ static int command(struct dp_conn *c, int err, bool hard) {
         dp_conn_flush(c);
     (void)dp_poll_locked(e);
     dp_conn_settle(c);
+}
+
+static int lock_and_command(struct dp_conn *c, int err, bool hard) {
+    struct dp_engine *e = c->engine;
+
+    dp_lock(e);
+    command(c, err, hard);
     dp_unlock(e);
     return 0;
 }
@@ -143,13 +152,37 @@ static int command(struct dp_conn *c, int err, bool hard) {
 int dp_conn_fail(struct dp_conn *c, int err) {
     if (!c || err <= 0)
         return EINVAL;
-    return command(c, err, true);
+    return lock_and_command(c, err, true);
 }
 
 int dp_conn_disconnected(struct dp_conn *c, int err) {
     if (!c || err < 0)
         return EINVAL;
-    return command(c, err, err != 0);
+    return lock_and_command(c, err, err != 0);
+}
+
+/* Ends a connection of an engine whose control plane is no more. Locked. */
+static void give_up(struct dp_conn *c, int err) {
+    struct qt_slot *s;
+
+    command(c, err, true);
+    /* Should work not be accounted for, there is nobody left who destroys the queue pair. */
+    while ((s = qt_list_pop_front(&c->pops)))
+        dp_fail(c->engine, s, err);
+    dp_send_fail_pending(c, err);
+}
+
+void dp_engine_abort(struct dp_engine *e, int err) {
+    dp_lock(e);
+    if (e->alive && !e->aborted) {
+        e->aborted = err;
+        dp_tokens_fail(e, err);
+        for (uint32_t i = 0; i < e->nconns; i++)
+            if (e->conns[i].conn)
+                give_up(e->conns[i].conn, err);
+        dp_leader_refresh(e); /* what comes back now must be seen */
+    }
+    dp_unlock(e);
 }
 
 void dp_conn_detach(struct dp_conn *c) {

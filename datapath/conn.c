@@ -99,7 +99,7 @@ static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
     c->device = p->device;
     c->cq = p->cq;
     c->qp = p->qp;
-    c->ops = &p->qp->context->ops;
+    c->ops = p->device->attr.kernel_posts ? &p->device->ops_uncancelled : &p->qp->context->ops;
     c->qd = -1;
     c->send_depth = p->send_depth;
     c->max_inline = p->max_inline;

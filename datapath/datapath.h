@@ -45,6 +45,12 @@ struct dp_config {
 int dp_engine_create(const struct dp_config *cfg, struct dp_engine **out);
 /* EBUSY while connections, descriptors or tokens of it are alive. */
 int dp_engine_destroy(struct dp_engine *e);
+/*
+ * The control plane is no more: every token of a connect, accept or close fails with err at
+ * once and no more are given out (err), and every connection ends as by dp_conn_fail, its pops at
+ * once. The engine stays, and cannot be destroyed while anything of it is alive.
+ */
+void dp_engine_abort(struct dp_engine *e, int err);
 uint32_t dp_engine_index(const struct dp_engine *e);
 
 /* ---- Devices and completion queues --------------------------------------------- */
@@ -53,6 +59,7 @@ struct dp_device_attr {
     uint32_t max_inline; /* as granted to the queue pairs */
     uint32_t max_sge;
     uint64_t max_msg_sz;
+    bool kernel_posts; /* posting enters the kernel, by a system call that may be cancelled */
 };
 
 /* Registers a device with the data plane, which registers arenas on pd as they are used. */

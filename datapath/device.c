@@ -3,6 +3,15 @@
 
 #include <stdlib.h>
 
+/* post_send of a provider that enters the kernel. */
+static int post_send_uncancelled(struct ibv_qp *qp, struct ibv_send_wr *wr,
+                                 struct ibv_send_wr **bad) {
+    int old = dp_cancel_off();
+    int rc = qp->context->ops.post_send(qp, wr, bad);
+    dp_cancel_back(old);
+    return rc;
+}
+
 int dp_device_add(struct ibv_pd *pd, const struct rdma_slow_ops *ops,
                   const struct dp_device_attr *attr, struct dp_device **out) {
     if (!pd || !ops || !attr || !out)
@@ -13,6 +22,10 @@ int dp_device_add(struct ibv_pd *pd, const struct rdma_slow_ops *ops,
     d->pd = pd;
     d->ops = ops;
     d->attr = *attr;
+    if (attr->kernel_posts) {
+        d->ops_uncancelled = pd->context->ops;
+        d->ops_uncancelled.post_send = post_send_uncancelled;
+    }
     int rc = arena_device_add(pd, ops, &d->slot);
     if (rc) {
         free(d);

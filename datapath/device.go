@@ -10,6 +10,9 @@ type DeviceAttr struct {
 	MaxInline  uint32 // bytes, as granted to queue pairs
 	MaxSGE     uint32
 	MaxMsgSize uint64 // bytes, of the port
+	// KernelPosts says that posting sends enters the kernel, as Soft-RoCE's does: a thread must
+	// not be cancelled meanwhile.
+	KernelPosts bool
 }
 
 // Device is an RDMA device with the data plane: a PD and its memory regions.
@@ -24,6 +27,8 @@ func AddDevice(pd, slowOps unsafe.Pointer, attr DeviceAttr) (*Device, error) {
 		max_inline: C.uint32_t(attr.MaxInline),
 		max_sge:    C.uint32_t(attr.MaxSGE),
 		max_msg_sz: C.uint64_t(attr.MaxMsgSize),
+
+		kernel_posts: C.bool(attr.KernelPosts),
 	}
 	var d *C.struct_dp_device
 	rc := C.dp_device_add((*C.struct_ibv_pd)(pd), (*C.struct_rdma_slow_ops)(slowOps), &cattr, &d)

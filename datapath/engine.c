@@ -31,12 +31,8 @@ void dp_unlock_ring(struct dp_engine *e) {
 
     e->rings = 0;
     __atomic_fetch_add(&e->wake_seq, 1, __ATOMIC_SEQ_CST);
-    if (rings & DP_RING_LEADER) {
-        uint64_t one = 1;
-        /* Cannot fail but by an overflow of the count, and then it is readable. */
-        if (write(e->wake_fd, &one, sizeof(one)) < 0)
-            (void)0;
-    }
+    if (rings & DP_RING_LEADER)
+        dp_event_write(e->wake_fd);
     dp_mutex_unlock(&e->lock);
     if (rings & DP_RING_ALL)
         dp_futex_wake(&e->wake_seq, INT32_MAX);
@@ -74,6 +70,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
         e->cfg.spin_ns = DP_SPIN_NS;
     TAILQ_INIT(&e->cqs);
     e->turn = NULL;
+    e->aborted = 0;
     TAILQ_INIT(&e->dirty);
     TAILQ_INIT(&e->watched);
     TAILQ_INIT(&e->noticed);

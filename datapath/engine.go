@@ -66,6 +66,11 @@ func (e *Engine) Destroy() error {
 	return errnoErr(C.dp_engine_destroy(e.c))
 }
 
+// Abort fails every operation under way, for good: the control plane is no more. Connect,
+// accept and close tokens fail with errno at once, pushes and pops once what was posted is
+// accounted for.
+func (e *Engine) Abort(errno syscall.Errno) { C.dp_engine_abort(e.c, C.int(errno)) }
+
 // Index is the engine's number in the process, which its tokens carry.
 func (e *Engine) Index() uint32 { return uint32(C.dp_engine_index(e.c)) }
 

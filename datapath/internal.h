@@ -76,8 +76,9 @@ struct dp_device {
     struct ibv_pd *pd;
     const struct rdma_slow_ops *ops;
     struct dp_device_attr attr;
-    int slot;       /* of arena_device_add */
-    uint32_t users; /* CQs and connections; atomic */
+    struct ibv_context_ops ops_uncancelled; /* of attr.kernel_posts: with post_send wrapped */
+    int slot;                               /* of arena_device_add */
+    uint32_t users;                         /* CQs and connections; atomic */
 };
 
 struct dp_cq {
@@ -305,6 +306,7 @@ struct dp_engine {
     bool leader;       /* one of them polls the channels */
     bool parked;       /* the housekeeper waits for DP_NOTICE_HOUSEKEEPER */
     bool alive;
+    int aborted; /* errno of dp_engine_abort, or 0 */
     uint32_t index;
     struct qt_table tokens;
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
@@ -376,6 +378,11 @@ extern struct dp_counts dp_counts;
 static inline void dp_count(uint64_t *n, int64_t by) {
     __atomic_fetch_add(n, (uint64_t)by, __ATOMIC_RELAXED);
 }
+
+/* ---- token.c ------------------------------------------------------------------------------- */
+
+/* Fails every pending token of the control plane. Locked. */
+void dp_tokens_fail(struct dp_engine *e, int err);
 
 /* ---- qd.c ------------------------------------------------------------------------------------ */
 

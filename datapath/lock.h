@@ -9,6 +9,7 @@
 #define CATMINT_LOCK_H
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -34,6 +35,31 @@ static inline void dp_futex_wait(uint32_t *word, uint32_t value, const struct ti
 
 static inline void dp_futex_wake(uint32_t *word, int n) {
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+/*
+ * A thread that is cancelled (pthread_cancel) must not end with a lock in its hands, so there is
+ * no cancellation point under one but where wait.c makes one: system calls on our own
+ * descriptors are made by syscall(2), and whatever else may enter the kernel under a lock does
+ * so between these two.
+ */
+static inline int dp_cancel_off(void) {
+    int old = PTHREAD_CANCEL_ENABLE;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    return old;
+}
+static inline void dp_cancel_back(int old) {
+    (void)pthread_setcancelstate(old, NULL);
+}
+
+/* Of an eventfd. What can fail is an overflow of the count (readable) or its absence. */
+static inline void dp_event_write(int fd) {
+    uint64_t one = 1;
+    (void)syscall(SYS_write, fd, &one, sizeof(one));
+}
+static inline void dp_event_read(int fd) {
+    uint64_t count;
+    (void)syscall(SYS_read, fd, &count, sizeof(count));
 }
 
 /* In engine.c. */

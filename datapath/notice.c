@@ -9,13 +9,10 @@
 
 /* Makes notice_fd readable, once until Go has drained it. */
 static void ring_go(struct dp_engine *e) {
-    uint64_t one = 1;
-
     if (e->notice_rung)
         return;
     e->notice_rung = true;
-    if (write(e->notice_fd, &one, sizeof(one)) < 0)
-        (void)0; /* only an overflow of the count: it is readable then */
+    dp_event_write(e->notice_fd);
 }
 
 void dp_notice_conn(struct dp_conn *c, uint32_t bit) {
@@ -112,10 +109,8 @@ int dp_engine_notices(struct dp_engine *e, struct dp_notice *out, int n) {
         out[k++] = (struct dp_notice){.kind = DP_NOTICE_HOUSEKEEPER};
     }
     if (k < n && e->notice_rung) {
-        uint64_t count;
         e->notice_rung = false;
-        if (read(e->notice_fd, &count, sizeof(count)) < 0)
-            (void)0; /* non-blocking; Go may have drained it through its dup */
+        dp_event_read(e->notice_fd); /* Go may have drained it through its dup */
     }
     dp_unlock(e);
     return k;

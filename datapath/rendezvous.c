@@ -45,7 +45,9 @@ static void dereg(struct dp_conn *c, struct ibv_mr *mr) {
     if (!mr)
         return;
     /* A failure means that there is no device any more: the region is forgotten either way. */
+    int cancel = dp_cancel_off();
     (void)c->device->ops->dereg_mr(mr);
+    dp_cancel_back(cancel);
     dp_count(&dp_counts.regions, -1);
 }
 
@@ -54,6 +56,7 @@ static int share(struct dp_conn *c, struct qt_slot *s) {
     const demi_sgaseg_t *seg = &s->value.sga.sga_segs[0];
     const struct dp_device *d = c->device;
     struct ibv_mr *mr = NULL;
+    int cancel = dp_cancel_off();
 
     int rc = d->ops->reg_mr(d->pd, seg->sgaseg_buf, seg->sgaseg_len, IBV_ACCESS_REMOTE_READ, &mr);
     if (rc == ENOMEM) {
@@ -61,6 +64,7 @@ static int share(struct dp_conn *c, struct qt_slot *s) {
         arena_trim(0);
         rc = d->ops->reg_mr(d->pd, seg->sgaseg_buf, seg->sgaseg_len, IBV_ACCESS_REMOTE_READ, &mr);
     }
+    dp_cancel_back(cancel);
     if (rc)
         return rc;
     dp_count(&dp_counts.regions, 1);

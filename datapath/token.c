@@ -45,11 +45,21 @@ int dp_token_alloc(struct dp_engine *e, int32_t qd, enum demi_opcode op, demi_qt
     if (!e || !out || (op != DEMI_OPC_CONNECT && op != DEMI_OPC_ACCEPT && op != DEMI_OPC_CLOSE))
         return EINVAL;
     dp_lock(e);
-    int rc = e->alive ? qt_alloc(&e->tokens, qd, op, &s) : EINVAL;
+    int rc = e->aborted;
+    if (rc == 0)
+        rc = e->alive ? qt_alloc(&e->tokens, qd, op, &s) : EINVAL;
     if (rc == 0)
         *out = qt_token(&e->tokens, s);
     dp_unlock(e);
     return rc;
+}
+
+void dp_tokens_fail(struct dp_engine *e, int err) {
+    for (uint32_t i = 0; i < e->tokens.made; i++) {
+        struct qt_slot *s = &e->tokens.chunks[i >> QT_CHUNK_SHIFT][i & (QT_CHUNK_SLOTS - 1)];
+        if (qt_state(s) == QT_PENDING && is_control(s))
+            dp_complete(e, s, DEMI_OPC_FAILED, err);
+    }
 }
 
 int dp_token_complete(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,

@@ -12,6 +12,9 @@
  * sleepers by changing the sequence that they compare, the leader by the eventfd. A thread
  * that stops waiting while others sleep without a leader wakes one of them, which takes
  * over; when no thread is left the housekeeper is told.
+ *
+ * A thread may be cancelled (pthread_cancel) while it sleeps, and nowhere else: it then leaves
+ * as one whose time is over.
  */
 #include "internal.h"
 
@@ -23,6 +26,7 @@ struct deadline {
     bool started;        /* at is set: the first look at the clock is put off */
     struct timespec rel; /* the timeout */
     struct timespec at;  /* CLOCK_MONOTONIC */
+    int cancel;          /* the thread's cancellation state, off but while it sleeps */
 };
 
 static int deadline_init(struct deadline *d, const struct timespec *timeout) {
@@ -79,8 +83,51 @@ static void hand_over(struct dp_engine *e) {
     }
 }
 
+/* A sleeping thread was cancelled. */
+static void cancelled(void *arg) {
+    struct dp_engine *e = (struct dp_engine *)arg;
+    dp_lock(e);
+    e->sleepers--;
+    hand_over(e);
+    dp_unlock(e);
+}
+
+static void cancelled_leader(void *arg) {
+    struct dp_engine *e = (struct dp_engine *)arg;
+    dp_lock(e);
+    e->leader = false;
+    dp_unlock(e);
+    cancelled(e);
+}
+
+/* Sleeps as the leader does. Unlocked. */
+static int poll_channels(struct dp_engine *e, struct pollfd *fds, nfds_t n,
+                         const struct timespec *ts, int cancel) {
+    int ready;
+
+    pthread_cleanup_push(cancelled_leader, e);
+    dp_cancel_back(cancel);
+    ready = ppoll(fds, n, ts, NULL);
+    (void)dp_cancel_off();
+    pthread_cleanup_pop(0);
+    return ready;
+}
+
+/* Sleeps as the others do: the futex is no cancellation point by itself. Unlocked. */
+static void sleep_on_futex(struct dp_engine *e, uint32_t seq, const struct deadline *d) {
+    int type;
+
+    pthread_cleanup_push(cancelled, e);
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    dp_cancel_back(d->cancel);
+    dp_futex_wait(&e->wake_seq, seq, d->never ? NULL : &d->at);
+    (void)dp_cancel_off();
+    (void)pthread_setcanceltype(type, NULL);
+    pthread_cleanup_pop(0);
+}
+
 /* The leader's sleep: the completion channels and the eventfd. Locked at both ends. */
-static void sleep_leader(struct dp_engine *e, int64_t left) {
+static void sleep_leader(struct dp_engine *e, int64_t left, int cancel) {
     struct pollfd fds[DP_MAX_CHANNELS + 1] = {{.fd = e->wake_fd, .events = POLLIN}};
     nfds_t n = 1;
     struct dp_cq *q;
@@ -97,16 +144,13 @@ static void sleep_leader(struct dp_engine *e, int64_t left) {
     struct timespec ts = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
     e->leader = true;
     dp_unlock(e);
-    int ready = ppoll(fds, n, left == INT64_MAX ? NULL : &ts, NULL);
+    int ready = poll_channels(e, fds, n, left == INT64_MAX ? NULL : &ts, cancel);
     dp_lock(e);
     e->leader = false;
     if (ready <= 0)
         return;
-    if (fds[0].revents) {
-        uint64_t count;
-        if (read(e->wake_fd, &count, sizeof(count)) < 0)
-            (void)0; /* non-blocking */
-    }
+    if (fds[0].revents)
+        dp_event_read(e->wake_fd);
     for (nfds_t i = 1; i < n; i++) {
         if (fds[i].revents) {
             dp_channel_drain(e);
@@ -132,12 +176,12 @@ static void sleep_once(struct dp_engine *e, struct deadline *d, uint64_t seen) {
         if (dp_poll_locked(e) > 0 || e->done_seq != seen)
             return;
         e->sleepers++;
-        sleep_leader(e, left);
+        sleep_leader(e, left, d->cancel);
     } else {
         uint32_t seq = __atomic_load_n(&e->wake_seq, __ATOMIC_SEQ_CST);
         e->sleepers++;
         dp_unlock(e);
-        dp_futex_wait(&e->wake_seq, seq, d->never ? NULL : &d->at);
+        sleep_on_futex(e, seq, d);
         dp_lock(e);
     }
     e->sleepers--;
@@ -202,11 +246,13 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
 }
 
 static int wait_locked(struct dp_engine *e, struct awaited *a, struct deadline *d) {
+    d->cancel = dp_cancel_off();
     dp_lock(e);
     __atomic_store_n(&e->activity, e->activity + 1, __ATOMIC_RELAXED);
     int rc = e->alive ? wait_for(e, a, d) : EINVAL;
     hand_over(e);
     dp_unlock(e);
+    dp_cancel_back(d->cancel);
     return rc;
 }
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"catmint/internal/background"
 	"catmint/libos/connfsm"
 	"catmint/libos/hello"
 	"catmint/rdma"
@@ -308,7 +309,8 @@ func (c *conn) startTimer(t connfsm.Timer) {
 	}
 	c.stopTimer(t)
 	var timer *time.Timer
-	timer = time.AfterFunc(d, func() {
+	timer = background.After(d, "timer", func() {
+		background.Checkpoint("timer")
 		c.d.loop.post(func() {
 			if c.timers[t] == timer { // neither stopped nor replaced meanwhile
 				c.timers[t] = nil

@@ -50,7 +50,7 @@ func NewConnector(cfg Config, fabric rdma.Fabric) (*Connector, error) {
 	}
 	c := &Connector{cfg: cfg}
 	var err error
-	c.d, err = newDriver(fabric, &c.cfg, log, &c.stats)
+	c.d, err = newDriver(fabric, &c.cfg, log, &c.stats, nil)
 	if err != nil {
 		return nil, err
 	}

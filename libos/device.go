@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"catmint/datapath"
+	"catmint/internal/background"
 	"catmint/rdma"
 )
 
@@ -38,7 +39,11 @@ func (p *Process) retainDevice(rdev rdma.Device) (*sharedDevice, error) {
 	}
 	dp, err := datapath.AddDevice(pd.Handle(), p.fabric.SlowOps(), datapath.DeviceAttr{
 		MaxInline: p.cfg.MaxInline, MaxSGE: uint32(attr.MaxSGE), MaxMsgSize: msg,
+		KernelPosts: attr.Software(),
 	})
+	if errors.Is(err, syscall.ENOSPC) {
+		err = fmt.Errorf("the process uses too many RDMA devices, counted once per libOS (libos.New): %w", syscall.EAGAIN)
+	}
 	if err != nil {
 		return nil, errors.Join(err, pd.Close())
 	}
@@ -103,9 +108,10 @@ func (e *Engine) device(rdev rdma.Device) (*device, error) {
 	}
 	d := &device{sharedDevice: shared, e: e, channel: channel, conns: 1}
 	e.devices[rdev] = d
-	e.watchers.Go(func() {
+	background.Join(&e.watchers, "device watcher", func() {
 		select {
 		case <-rdev.Removed():
+			background.Checkpoint("device watcher")
 			e.deviceRemoved(d)
 		case <-e.quit:
 		}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 
+	"catmint/internal/background"
 	"catmint/rdma"
 )
 
@@ -24,14 +26,15 @@ type driver struct {
 	idle  []chan struct{} // of those who wait for the end of all tear-down
 }
 
-func newDriver(fabric rdma.Fabric, cfg *Config, log *slog.Logger, st *stats) (*driver, error) {
+// newDriver starts a driver; dead is closed when the process is aborted, nil for never.
+func newDriver(fabric rdma.Fabric, cfg *Config, log *slog.Logger, st *stats, dead <-chan struct{}) (*driver, error) {
 	ch, err := fabric.NewEventChannel()
 	if err != nil {
 		return nil, err
 	}
 	return &driver{
 		cfg: cfg, log: log, debug: log.Enabled(context.Background(), slog.LevelDebug), stats: st,
-		loop:    newLoop(ch, func(err error) { log.Error("event channel", "err", err) }),
+		loop:    newLoop(ch, dead, func(err error) { log.Error("event channel", "err", err) }),
 		workers: workers{slots: make(chan struct{}, 4)},
 		conns:   map[*conn]struct{}{},
 	}, nil
@@ -55,6 +58,8 @@ func (d *driver) Quiesce(ctx context.Context) error {
 	select {
 	case <-ch:
 		return nil
+	case <-d.loop.dead:
+		return syscall.EIO
 	case <-ctx.Done():
 		return fmt.Errorf("connections are still being torn down: %w", ctx.Err())
 	}
@@ -83,9 +88,10 @@ type workers struct {
 }
 
 func (w *workers) run(f func()) {
-	w.wg.Go(func() {
+	background.Join(&w.wg, "worker", func() {
 		w.slots <- struct{}{}
 		defer func() { <-w.slots }()
+		background.Checkpoint("worker")
 		f()
 	})
 }

@@ -34,12 +34,15 @@ type Engine struct {
 }
 
 // NewEngine makes an engine and starts its goroutines. ENODEV: RDMA is not available
-// here; EAGAIN: too many engines; ENOSYS: the process has been shut down.
+// here; EAGAIN: too many engines; ENOSYS: the process has been shut down; EIO: it was aborted.
 func (p *Process) NewEngine() (*Engine, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, syscall.ENOSYS
+	}
+	if p.aborted() {
+		return nil, syscall.EIO
 	}
 	dp, err := datapath.NewEngine(datapath.Config{
 		WaitMode: p.cfg.WaitMode, Spin: p.cfg.Spin, MaxTokens: p.cfg.MaxTokens, MaxArenaMem: p.cfg.MaxArenaMem,
@@ -47,7 +50,7 @@ func (p *Process) NewEngine() (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new engine: %w", err)
 	}
-	drv, err := newDriver(p.fabric, &p.cfg, p.log.With("engine", dp.Index()), &p.stats)
+	drv, err := newDriver(p.fabric, &p.cfg, p.log.With("engine", dp.Index()), &p.stats, p.dead)
 	if err != nil {
 		return nil, errors.Join(err, dp.Destroy())
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
+	"catmint/internal/background"
 )
 
 // backoff is how long the housekeeper leaves an engine to an application that polls
@@ -61,8 +62,8 @@ func newHousekeeper(dp *datapath.Engine, after func(), needed func() bool) (*hou
 	if h.conn, err = h.epoll.SyscallConn(); err != nil {
 		return nil, errors.Join(err, h.epoll.Close())
 	}
-	go h.watchEvents()
-	go h.run()
+	background.Go("completion channels", h.watchEvents)
+	background.Go("housekeeper", h.run)
 	return h, nil
 }
 
@@ -122,6 +123,7 @@ func (h *housekeeper) watchEvents() {
 		if err != nil { // closed
 			return
 		}
+		background.Checkpoint("completion channels")
 		select {
 		case h.events <- struct{}{}:
 		case <-h.quit:
@@ -164,6 +166,7 @@ func (h *housekeeper) run() {
 	armed := h.arm()
 	h.after()
 	for {
+		background.Checkpoint("housekeeper")
 		select {
 		case <-h.quit:
 			return

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
+	"catmint/internal/background"
 )
 
 // A reliable connection notices a dead peer when it sends, after some 20 s of retries, and an
@@ -156,13 +157,14 @@ func (k *keeper) want(every time.Duration) {
 	}
 	k.every = every
 	if k.timer == nil {
-		k.timer = time.AfterFunc(every, k.tick)
+		k.timer = background.After(every, "keepalive", k.tick)
 		return
 	}
 	k.timer.Reset(every)
 }
 
 func (k *keeper) tick() {
+	background.Checkpoint("keepalive")
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.stopped || k.every == 0 {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"syscall"
 
+	"catmint/internal/background"
 	"catmint/rdma"
 )
 
@@ -19,6 +20,7 @@ type loop struct {
 	wake chan struct{} // capacity 1
 	quit chan struct{}
 	done chan struct{}
+	dead <-chan struct{} // closed when nothing here may be relied on any more; see Process.Abort
 
 	mu     sync.Mutex
 	queue  []func()
@@ -28,12 +30,12 @@ type loop struct {
 	onErr  func(error)         // loop only; an error of the channel itself
 }
 
-func newLoop(ch rdma.EventChannel, onErr func(error)) *loop {
+func newLoop(ch rdma.EventChannel, dead <-chan struct{}, onErr func(error)) *loop {
 	l := &loop{
-		ch: ch, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		ch: ch, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}), dead: dead,
 		owners: map[rdma.ID]cmOwner{}, onErr: onErr,
 	}
-	go l.run()
+	background.Go("event loop", l.run)
 	return l
 }
 
@@ -54,19 +56,25 @@ func (l *loop) post(f func()) bool {
 	return true
 }
 
-// call runs f on the loop and waits for it. ENOSYS: the loop has ended. It must not be
-// used on the loop.
+// call runs f on the loop and waits for it. ENOSYS: the loop has ended; EIO: it is dead. It
+// must not be used on the loop.
 func (l *loop) call(f func() error) error {
 	result := make(chan error, 1)
 	if !l.post(func() { result <- f() }) {
 		return syscall.ENOSYS
 	}
-	return <-result
+	select {
+	case err := <-result:
+		return err
+	case <-l.dead:
+		return syscall.EIO
+	}
 }
 
 func (l *loop) run() {
 	defer close(l.done)
 	for {
+		background.Checkpoint("event loop")
 		l.drainEvents()
 		select {
 		case <-l.wake:

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
+	"catmint/internal/background"
 	"catmint/libos/connfsm"
 )
 
@@ -40,15 +41,16 @@ func (r *noticeReader) start() error {
 	if err != nil {
 		return err
 	}
-	go func() {
+	background.Go("notices", func() {
 		defer close(r.done)
 		// The function runs when the eventfd may be readable, and never says that it
 		// has had enough: only Close ends Read.
 		_ = conn.Read(func(uintptr) bool {
+			background.Checkpoint("notices")
 			r.take()
 			return false
 		})
-	}()
+	})
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"catmint/datapath"
+	"catmint/internal/background"
 	"catmint/rdma"
 )
 
@@ -28,6 +29,9 @@ type Process struct {
 	engines map[uint32]*Engine
 	sockets map[int32]*Socket // those that the application knows
 	closed  bool
+
+	abort sync.Once
+	dead  chan struct{} // closed by Abort
 }
 
 // New makes a libOS on a fabric. Nothing is opened yet. EINVAL (a *ConfigError): cfg has
@@ -43,6 +47,7 @@ func New(cfg Config, fabric rdma.Fabric) (*Process, error) {
 	return &Process{
 		cfg: cfg, fabric: fabric, log: log,
 		devices: map[rdma.Device]*sharedDevice{}, engines: map[uint32]*Engine{}, sockets: map[int32]*Socket{},
+		dead: make(chan struct{}),
 	}, nil
 }
 
@@ -134,7 +139,10 @@ func (p *Process) Progress(ctx context.Context) uint64 {
 func (p *Process) CloseAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, s := range p.openSockets() {
-		wg.Go(func() { _ = s.CloseContext(ctx) })
+		background.Join(&wg, "close", func() {
+			background.Checkpoint("close")
+			_ = s.CloseContext(ctx)
+		})
 	}
 	wg.Wait()
 }
@@ -176,6 +184,31 @@ func (p *Process) Quiesce(ctx context.Context) error {
 		errs = append(errs, e.Quiesce(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// Abort gives the process up, because code of the library has panicked and nothing in it may
+// be relied on any more: every operation under way fails with err (as does what is pushed and
+// popped from now on, once what had arrived is popped), and no call waits for the event loops
+// any longer: it answers EIO. Nothing is released but by the end of the program.
+func (p *Process) Abort(err syscall.Errno) {
+	p.abort.Do(func() {
+		close(p.dead)
+		p.mu.RLock()
+		engines := slices.Collect(maps.Values(p.engines))
+		p.mu.RUnlock()
+		for _, e := range engines {
+			e.dp.Abort(err)
+		}
+	})
+}
+
+func (p *Process) aborted() bool {
+	select {
+	case <-p.dead:
+		return true
+	default:
+		return false
+	}
 }
 
 // shutdownGrace is for callers that have no context of their own.

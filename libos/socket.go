@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
+	"catmint/internal/background"
 	"catmint/libos/connfsm"
 )
 
@@ -402,8 +403,12 @@ func (s *Socket) CloseContext(ctx context.Context) error {
 		select {
 		case <-s.done:
 		case <-s.e.quit:
+		case <-s.e.p.dead:
+			return syscall.EIO
 		}
 	case <-s.e.quit:
+	case <-s.e.p.dead:
+		return syscall.EIO
 	}
 	return nil
 }
@@ -425,8 +430,12 @@ func (s *Socket) CloseAsync() (datapath.Token, error) {
 		_ = datapath.AbandonToken(qt)
 		return 0, err
 	}
-	s.e.workers.wg.Go(func() {
-		<-s.done
+	background.Join(&s.e.workers.wg, "close", func() {
+		select {
+		case <-s.done:
+		case <-s.e.p.dead: // the token has failed
+			return
+		}
 		if err := datapath.CompleteToken(qt, datapath.OpClose); err != nil {
 			s.e.log.Error("complete close token", "err", err)
 		}

@@ -61,7 +61,8 @@ func (w *waiters) wake(qt datapath.Token) {
 
 // Wait waits until the operation of qt is over and redeems the token. The error is that
 // of the operation (Result.Err, a syscall.Errno), EINVAL for what is not a pending token
-// of this process, or ctx.Err; only in the last case can the token be waited for again.
+// of this process, EIO after Process.Abort, or ctx.Err; only in the last case can the token be
+// waited for again.
 func (e *Engine) Wait(ctx context.Context, qt datapath.Token) (datapath.Result, error) {
 	_, r, err := e.WaitAny(ctx, []datapath.Token{qt})
 	return r, err
@@ -113,6 +114,11 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 			return 0, r, ctx.Err()
 		case <-e.quit:
 			return 0, r, syscall.ENOSYS
+		case <-e.p.dead:
+			if i, err := redeemFirst(qts, &r); err == nil {
+				return i, r, resultErr(&r, nil)
+			}
+			return 0, r, syscall.EIO
 		}
 	}
 }

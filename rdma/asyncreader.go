@@ -6,6 +6,8 @@ import "C"
 import (
 	"syscall"
 	"unsafe"
+
+	"catmint/internal/background"
 )
 
 // asyncReader takes a device's asynchronous events off its context, each copied and
@@ -22,7 +24,7 @@ func startAsyncReader(d *device) (*asyncReader, error) {
 		return nil, &OpError{Op: "watch asynchronous events", Device: d.name, Err: err}
 	}
 	a := &asyncReader{read: read, quit: make(chan struct{}), done: make(chan struct{})}
-	go func() {
+	background.Go("asynchronous events", func() {
 		defer close(a.done)
 		for {
 			select {
@@ -36,7 +38,7 @@ func startAsyncReader(d *device) (*asyncReader, error) {
 			}
 			read.arm()
 		}
-	}()
+	})
 	return a, nil
 }
 

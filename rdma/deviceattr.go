@@ -121,3 +121,13 @@ type DeviceAttr struct {
 	// LocalCAAckDelay is the device's own delay of an ACK: 4.096 us * 2^delay.
 	LocalCAAckDelay uint8
 }
+
+// The vendor ids that the kernel's software devices report: rxe_param.h and siw.h.
+const (
+	vendorRXE = 0xffffff
+	vendorSIW = 0x626d74
+)
+
+// Software tells whether the device is one of the kernel's own, Soft-RoCE or Soft-iWARP, whose
+// providers enter the kernel to post a send.
+func (a DeviceAttr) Software() bool { return a.VendorID == vendorRXE || a.VendorID == vendorSIW }

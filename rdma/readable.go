@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"catmint/internal/background"
 )
 
 // readable watches a file descriptor of a C library in Go's netpoller, so that no
@@ -45,7 +47,7 @@ func watchReadable(fd int, name string) (*readable, error) {
 		done:  make(chan struct{}),
 	}
 	r.arm()
-	go func() {
+	background.Go(name, func() {
 		defer close(r.done)
 		for {
 			select {
@@ -61,7 +63,7 @@ func watchReadable(fd int, name string) (*readable, error) {
 			default:
 			}
 		}
-	}()
+	})
 	return r, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+
+	"catmint/internal/background"
 )
 
 // devices are the devices that ids of this process have been bound to.
@@ -119,8 +121,7 @@ func (r *deviceRegistry) watchLocked(d *device, local netip.Addr) {
 			return
 		}
 		w.ch = ch
-		w.work.Add(1)
-		go r.loop(w)
+		background.Join(&w.work, "device removal", func() { r.loop(w) })
 	}
 	id, err := w.ch.createID()
 	if err != nil {
@@ -136,7 +137,6 @@ func (r *deviceRegistry) watchLocked(d *device, local netip.Addr) {
 
 // loop waits for removals.
 func (r *deviceRegistry) loop(w *removalWatch) {
-	defer w.work.Done()
 	for {
 		select {
 		case <-w.ch.Readable():
@@ -194,9 +194,7 @@ func (r *deviceRegistry) dropLocked(d *device) {
 	d.gone = true
 	delete(r.byCtx, d.ctx)
 	w := d.home
-	w.work.Add(1)
-	go func() {
-		defer w.work.Done()
+	background.Join(&w.work, "device release", func() {
 		d.async.stop()
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -205,5 +203,5 @@ func (r *deviceRegistry) dropLocked(d *device) {
 			_ = d.watch.Close()
 			d.watch = nil
 		}
-	}()
+	})
 }

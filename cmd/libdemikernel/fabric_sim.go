@@ -2,12 +2,33 @@
 
 package main
 
+// #include <stdlib.h>
+// #include <string.h>
+import "C"
+
 import (
 	"net/netip"
+	"unsafe"
 
+	"catmint/internal/background"
 	"catmint/rdma"
 	"catmint/rdma/sim"
 )
+
+// Tests let the library panic: the program puts DEMI_PANIC into its environment (putenv) and
+// writes the name of a place (background.Checkpoint) behind the = when it wants it to.
+func init() {
+	variable := C.CString("DEMI_PANIC")
+	background.Order(func(name string) bool {
+		place := C.getenv(variable)
+		if place == nil || *place == 0 {
+			return false
+		}
+		want := C.CString(name)
+		defer C.free(unsafe.Pointer(want))
+		return C.strcmp(place, want) == 0
+	})
+}
 
 // newFabric of a library built for tests (scripts/build-lib.sh -tags demisim): with
 // DEMI_FABRIC=sim it runs on a simulated device of its own, whose addresses are 10.0.0.1

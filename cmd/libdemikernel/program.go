@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"catmint/cmd/libdemikernel/guard"
 	"catmint/datapath"
+	"catmint/internal/background"
 	"catmint/libos"
 	"catmint/rdma"
 )
@@ -33,11 +35,26 @@ type programState struct {
 	mu      sync.RWMutex
 	process *libos.Process
 	linger  time.Duration // the longest of any socket so far
+
+	served atomic.Pointer[libos.Process] // process, for abort: who panics may hold mu
 }
 
 // program serves the C program that has loaded this library.
 var program = programState{
 	guard: guard.Guard{Report: os.Stderr}, stderr: os.Stderr, fabric: newFabric,
+}
+
+// A panic, wherever it is, ends in the guard and never in the C program.
+func init() {
+	program.guard.Broke = program.abort
+	background.OnPanic(program.guard.Panicked)
+}
+
+// abort fails all that is under way with EIO.
+func (p *programState) abort() {
+	if process := p.served.Load(); process != nil {
+		process.Abort(syscall.EIO)
+	}
 }
 
 // newEngine makes an engine for a thread, and the process with the first one, configured by
@@ -63,6 +80,7 @@ func (p *programState) tryEngine(getenv func(string) string) (*libos.Engine, err
 		if err != nil {
 			return nil, err
 		}
+		p.guard.Stack.Store(strings.EqualFold(getenv("DEMI_LOG"), "debug"))
 		fabric, err := p.fabric(getenv)
 		if err != nil {
 			return nil, err
@@ -76,6 +94,7 @@ func (p *programState) tryEngine(getenv func(string) string) (*libos.Engine, err
 			return nil, err // the next call may have a better environment
 		}
 		p.process, p.linger = process, cfg.Linger
+		p.served.Store(process)
 		return e, nil
 	}
 	return p.process.NewEngine()
@@ -143,10 +162,11 @@ func (p *programState) deliver() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan struct{})
-	go func() {
+	background.Go("delivery", func() {
 		defer close(done)
+		background.Checkpoint("delivery")
 		process.CloseAll(ctx)
-	}()
+	})
 	for last := uint64(0); ; {
 		select {
 		case <-done:

@@ -8,6 +8,9 @@
  * for ever; zero polls once. How a thread waits (spinning, sleeping or both) is chosen
  * with the environment variable DEMI_WAIT: adaptive (default), spin or block.
  *
+ * A thread that sleeps in one may be cancelled (pthread_cancel), deferred as by default; its
+ * tokens stay valid, but results that wait_next_n had taken are lost with it.
+ *
  * Each returns 0 or a positive errno. A failed *operation* is a result like any other: the
  * call returns 0, qr_opcode is DEMI_OPC_FAILED and qr_ret says why (a positive errno).
  * ENOSYS: before the first demi_init, or in a forked child.

@@ -131,7 +131,7 @@ static void event_remove(struct sim_channel *ch, struct sim_cq *cq) {
 static void event_clear_fd(struct sim_channel *ch) {
     uint64_t count;
 
-    if (!ch->first && read(ch->ibv.fd, &count, sizeof(count)) < 0)
+    if (!ch->first && sim_fd_read(ch->ibv.fd, &count) < 0)
         return; /* EAGAIN: it was not readable */
 }
 
@@ -187,14 +187,13 @@ uint64_t sim_cq_overruns(struct ibv_cq *ibcq) {
 
 void sim_cq_report(struct sim_cq *cq) {
     struct sim_channel *ch = (struct sim_channel *)cq->ibv.channel;
-    const uint64_t one = 1;
 
     cq->arm = SIM_ARM_NONE;
     if (!ch)
         return;
     if (cq->events++ == 0)
         event_append(ch, cq);
-    if (write(ch->ibv.fd, &one, sizeof(one)) < 0)
+    if (sim_fd_write(ch->ibv.fd) < 0)
         abort(); /* an eventfd takes 2^64 - 2 of these */
 }
 

@@ -82,12 +82,10 @@ static void async_fini(struct sim_device *d) {
 }
 
 void sim_async_raise(struct sim_device *d, const struct ibv_async_event *ev) {
-    const uint64_t one = 1;
-
     if (d->async_head - d->async_tail == SIM_ASYNC_SLOTS)
         return;
     d->async[d->async_head++ % SIM_ASYNC_SLOTS] = *ev;
-    if (write(d->ibv.async_fd, &one, sizeof(one)) < 0)
+    if (sim_fd_write(d->ibv.async_fd) < 0)
         return; /* cannot be: an eventfd takes 2^64 - 2 of these */
 }
 
@@ -116,7 +114,7 @@ int sim_device_get_async_event(struct ibv_context *ctx, struct ibv_async_event *
         *out = d->async[d->async_tail++ % SIM_ASYNC_SLOTS];
     else
         err = EAGAIN;
-    if (d->async_head == d->async_tail && read(ctx->async_fd, &count, sizeof(count)) < 0)
+    if (d->async_head == d->async_tail && sim_fd_read(ctx->async_fd, &count) < 0)
         errno = 0; /* it was not readable */
     sim_unlock(d->f);
     return err;

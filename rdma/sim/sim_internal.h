@@ -8,8 +8,22 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "sim.h"
+
+/*
+ * An eventfd's read and write by syscall(2): posting and polling are no cancellation points
+ * (pthreads(7)), as little as those of a NIC that never enters the kernel.
+ */
+static inline long sim_fd_read(int fd, uint64_t *count) {
+    return syscall(SYS_read, fd, count, sizeof(*count));
+}
+static inline long sim_fd_write(int fd) {
+    const uint64_t one = 1;
+    return syscall(SYS_write, fd, &one, sizeof(one));
+}
 
 #define SIM_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define SIM_INTERNAL __attribute__((visibility("hidden")))

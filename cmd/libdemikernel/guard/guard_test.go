@@ -56,11 +56,26 @@ func TestAPanicIsEIOAndEndsTheService(t *testing.T) {
 
 func TestARuntimeErrorIsCaughtToo(t *testing.T) {
 	var log bytes.Buffer
-	g := guard.Guard{Report: &log, Stack: true}
+	g := guard.Guard{Report: &log}
+	g.Stack.Store(true)
 	var p *struct{ v int }
 	require.Equal(t, int(syscall.EIO), g.Call("demi_x", func() error { p.v = 1; return nil }))
 	require.Contains(t, log.String(), "nil pointer")
 	require.Contains(t, log.String(), "guard_test.go", "the stack, when asked for")
+}
+
+func TestThePanicOfAGoroutineEndsTheServiceOnce(t *testing.T) {
+	var log bytes.Buffer
+	ends := 0
+	g := guard.Guard{Report: &log, Broke: func() { ends++ }}
+	g.Panicked("event loop", errors.New("two\nlines"), nil)
+	require.Equal(t, "catmint: event loop: internal error: two; lines; the library refuses further calls\n", log.String())
+	require.True(t, g.Broken())
+	require.Equal(t, 1, ends)
+	g.Panicked("worker", "another", nil)
+	require.Equal(t, 1, ends, "it has ended already")
+	require.NotContains(t, log.String(), "another")
+	require.Equal(t, int(syscall.EIO), g.Call("demi_x", func() error { panic("not called") }))
 }
 
 func TestNobodyListeningIsFine(t *testing.T) {

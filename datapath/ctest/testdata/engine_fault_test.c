@@ -396,6 +396,43 @@ static void random_bytes_never_do_more_than_break_the_connection(void) {
     }
 }
 
+static void an_aborted_engine_fails_everything_with_its_errno(void) {
+    for (int broken = 0; broken < 2; broken++) {
+        struct world w;
+        struct setup u = world_defaults();
+        demi_qtoken_t connecting, closing, refused, pushes[8], pops[2];
+        world_open(&w, u);
+        if (broken) /* nothing comes back any more */
+            sim_fault_cut(w.b.qp, true);
+        CHECK_EQ(dp_token_alloc(w.a.engine, w.a.qd, DEMI_OPC_CONNECT, &connecting), 0);
+        CHECK_EQ(dp_token_alloc(w.a.engine, w.a.qd, DEMI_OPC_CLOSE, &closing), 0);
+        for (int i = 0; i < 2; i++)
+            pops[i] = must_pop(&w.a);
+        for (int i = 0; i < 8; i++)
+            pushes[i] = must_push(&w.a, 700, 1, (uint64_t)i);
+
+        dp_engine_abort(w.a.engine, EIO);
+        CHECK_EQ(redeem(connecting).qr_ret, EIO);
+        CHECK_EQ(redeem(closing).qr_ret, EIO);
+        for (int i = 0; i < 2; i++)
+            CHECK_EQ(redeem(pops[i]).qr_ret, EIO);
+        world_run(&w);
+        for (int i = 0; i < 8; i++) {
+            demi_qresult_t qr = redeem(pushes[i]);
+            if (qr.qr_opcode == DEMI_OPC_FAILED)
+                CHECK_EQ(qr.qr_ret, EIO);
+            else
+                CHECK(qr.qr_opcode == DEMI_OPC_PUSH && i < 4 && !broken); /* sent before */
+        }
+        CHECK_EQ(dp_token_alloc(w.a.engine, w.a.qd, DEMI_OPC_ACCEPT, &refused), EIO);
+        CHECK_EQ(redeem(must_push(&w.a, 64, 1, 9)).qr_ret, EIO);
+        CHECK_EQ(redeem(must_pop(&w.a)).qr_ret, EIO);
+        dp_engine_abort(w.a.engine, EPROTO); /* once is for good */
+        CHECK_EQ(dp_token_alloc(w.a.engine, w.a.qd, DEMI_OPC_ACCEPT, &refused), EIO);
+        world_close(&w);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(a_connection_may_break_at_every_point),
@@ -406,6 +443,7 @@ int main(int argc, char **argv) {
         TEST(a_lack_of_memory_for_receives_is_only_a_pause),
         TEST(garbage_breaks_its_connection_and_nothing_else),
         TEST(more_messages_than_credits_break_the_connection),
+        TEST(an_aborted_engine_fails_everything_with_its_errno),
         TEST(random_bytes_never_do_more_than_break_the_connection),
     };
     return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
