@@ -80,6 +80,7 @@ test-unit: packages ## run the tests that need no RDMA device, with the race det
 test-all: test test-conformance ## run the long forms, too, on the newest kernel and on 6.1
 	$(GO) test -race -timeout 30m ./...
 	CATMINT_LONG=1 $(GO) test -timeout 60m ./datapath/model
+	scripts/fuzz.sh 20
 	$(SOFT_ROCE) test $(LONG) --skip-packages-without ./...
 	$(SOFT_ROCE) test $(LONG) --kernel 6.1 --skip-packages-without ./...
 	$(SOFT_ROCE) test --hosts 2 --timeout 60m --test-timeout 30m --skip-packages-without ./...
@@ -87,6 +88,10 @@ test-all: test test-conformance ## run the long forms, too, on the newest kernel
 .PHONY: test-conformance
 test-conformance: setup build ## run the C conformance suite on the sim and on Soft-RoCE; a line a case
 	@scripts/test-conformance.sh
+
+.PHONY: fuzz
+fuzz: packages ## fuzz the C (libFuzzer, which needs clang) and the Go; FUZZ_SECONDS (300) a target
+	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),300)
 
 .PHONY: test-interop
 test-interop: build ## run rping-demi against stock rping on Soft-RoCE; a table of results

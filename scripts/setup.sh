@@ -2,7 +2,7 @@
 # Installs the Debian packages that building and testing Catmint takes. Changes nothing, and takes
 # no time, if they are all there.
 #
-# As root, or where sudo works, it installs them; otherwise it prints the one command to run and
+# Arguments are further packages. As root, or where sudo works, it installs them; otherwise it prints the one command to run and
 # stops.
 #
 # CATMINT_SKIP_SETUP=1 skips it: on other distributions, with the same programs from elsewhere.
@@ -16,7 +16,7 @@ packages="gcc g++ libc6-dev make pkg-config git ca-certificates
 	rdmacm-utils ibverbs-utils iproute2 kmod
 	qemu-system-x86
 	valgrind libc6-dbg
-	clang-format"
+	clang-format $*"
 
 # The Go release that go.mod asks for, or later: go fetches that release itself if it may.
 go_needed=1.21

@@ -50,6 +50,13 @@ func TestEngineKeepalive(t *testing.T) {
 	ctest.Run(t, engineProgram(t, "engine_keepalive_test.c"), ctest.Address)
 }
 
+func TestTheFuzzTargetOfTheEngineFindsNothing(t *testing.T) {
+	t.Parallel()
+	p := engineProgram(t, "fuzz_engine.c")
+	p.Flags = []string{"-DREPLAY=150"}
+	ctest.Run(t, p, ctest.Address)
+}
+
 func TestEngineCrowds(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_crowd_test.c"), ctest.Address, ctest.Thread)

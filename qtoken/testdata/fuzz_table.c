@@ -1,9 +1,6 @@
 /*
  * Fuzz target of the token table: two bytes a step choose what is done to which slot, and
- * the table's own counts and lists must stay consistent. Under libFuzzer:
- *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. -Iinclude -Iqtoken \
- *         qtoken/testdata/fuzz_table.c -o /tmp/fuzz_table && /tmp/fuzz_table
+ * the table's own counts and lists must stay consistent. scripts/fuzz.sh builds it for libFuzzer.
  *
  * With -DREPLAY=runs it has a main of its own that makes inputs up, the same each time.
  */

@@ -1,11 +1,7 @@
 /*
  * Fuzz target of the arenas: four bytes a step allocate, free, hold and forge arrays, and
- * a plain list of what the application holds says what the answers must be. Under
- * libFuzzer, from the root of the module:
- *
- *     clang -g -O1 -D_GNU_SOURCE=1 -fsanitize=fuzzer,address,undefined -I. -Iinclude \
- *         -Idatapath -Idatapath/ctest/testdata datapath/arena*.c \
- *         datapath/ctest/testdata/fuzz_arena.c -o /tmp/fuzz_arena && /tmp/fuzz_arena
+ * a plain list of what the application holds says what the answers must be. scripts/fuzz.sh
+ * builds it for libFuzzer.
  *
  * With -DREPLAY=runs it has a main of its own that makes inputs up, the same each time.
  */

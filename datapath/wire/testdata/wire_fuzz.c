@@ -1,9 +1,6 @@
 /*
  * Feeds bytes to the frame decoder and to the rules of flow control, as a hostile peer
- * would. With libFuzzer, from the root of the module:
- *
- *   clang -g -O1 -std=c11 -fsanitize=fuzzer,address,undefined -Idatapath \
- *       datapath/wire/testdata/wire_fuzz.c -o build/wire_fuzz && build/wire_fuzz
+ * would. scripts/fuzz.sh builds it for libFuzzer.
  *
  * With -DSTANDALONE it makes its own inputs, the same ones every time, so that it runs under
  * any compiler's sanitizers; the argument is how many.
