@@ -228,7 +228,8 @@ struct dp_conn {
     /* Growth of the window: window.c. */
     uint32_t window_max;  /* data receives at most */
     bool window_short;    /* the peer had to wait, and the application keeps up */
-    uint16_t window_mark; /* flow.data_in when it grew last */
+    bool window_tried;    /* to grow; the last time */
+    uint16_t window_mark; /* with this flow.data_in */
     uint64_t window_pops; /* fast.pops when a CREDIT was due last, */
     uint64_t window_naps; /* and naps of the engine */
     uint32_t reads;       /* READs in flight, */

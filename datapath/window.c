@@ -8,8 +8,8 @@
  * beside its messages. An application that lets messages lie never makes a window grow, nor
  * does ping-pong, in which no message waits and no CREDIT goes.
  *
- * A window doubles, up to its ceiling and what the CQ has room for, at most once for each
- * window of messages. It never shrinks: the peer counts on what it has been told.
+ * A window doubles, up to its ceiling and what the CQ has room for; that is tried at most once
+ * for each window of messages. It never shrinks: the peer counts on what it has been told.
  */
 #include "internal.h"
 
@@ -89,6 +89,8 @@ void dp_window_waited(struct dp_conn *c) {
 static void grow(struct dp_conn *c, uint32_t n) {
     uint32_t window = c->flow.data_window, room = c->cq->depth - c->cq->used;
 
+    c->window_tried = true;
+    c->window_mark = c->flow.data_in;
     if (n > room) {
         c->stats.window_no_budget++;
         n = room;
@@ -102,7 +104,6 @@ static void grow(struct dp_conn *c, uint32_t n) {
     uint32_t posted = dp_recv_add(c, n);
     c->cq->used += posted;
     c->budget += posted;
-    c->window_mark = c->flow.data_in;
     c->stats.window_no_memory += posted < n && c->phase == DP_CONN_OPEN;
     c->stats.window_grown += posted != 0;
 }
@@ -120,7 +121,7 @@ void dp_window_settle(struct dp_conn *c) {
     }
     uint32_t window = f->data_window;
     if (!pays || window >= c->window_max || c->starved || flow_drops(f) || !flow_expects_data(f) ||
-        (c->stats.window_grown && (uint16_t)(f->data_in - c->window_mark) < window))
+        (c->window_tried && (uint16_t)(f->data_in - c->window_mark) < window))
         return;
     grow(c, window < c->window_max - window ? window : c->window_max - window);
 }
