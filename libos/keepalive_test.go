@@ -93,6 +93,36 @@ func TestTheTimerRestsWhileNobodyNeedsIt(t *testing.T) {
 	require.Eventually(t, resting, patience, time.Millisecond, "no connection any more")
 }
 
+// processorTime is what this process has used of its processors.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	require.NoError(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// With a connection to watch over, a thread that waits in C and its engine's goroutines; the best of
+// some seconds, since what other tests have left may still be swept up.
+func TestAnIdleProcessUsesLessThanAHundredthOfACore(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	c, s, _ := p.connected(t)
+	best := 1.0
+	for try := 0; try < 10 && best >= 0.01; try++ {
+		qt, err := c.Pop()
+		require.NoError(t, err)
+		var r datapath.Result
+		wall, cpu := time.Now(), processorTime(t)
+		require.ErrorIs(t, datapath.Wait(qt, &r, time.Second), syscall.ETIMEDOUT)
+		used := processorTime(t) - cpu
+		best = min(best, used.Seconds()/time.Since(wall).Seconds())
+		p.b.send(t, s, "x")
+		r = p.a.wait(t, qt)
+		require.Equal(t, "x", string(TakeBytes(&r)))
+	}
+	t.Logf("%.2f %% of a core", 100*best)
+	require.Less(t, best, 0.01)
+}
+
 func TestAnOptionWorksOnAConnectionThatIsThere(t *testing.T) {
 	p := newPair(t, watchful(0), sim.Config{})
 	c, s, _ := p.connected(t)
