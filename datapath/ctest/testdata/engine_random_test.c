@@ -102,7 +102,13 @@ static void act(struct world *w, struct life *l, unsigned long long *x, bool fau
         sim_fault_cut(l->s->qp, true);
     } else if (die == 967 && faults) {
         sim_fault_call(l->s->ctx, SIM_CALL_POST_SEND, 1, 1, EIO);
-    } else if (die < 972 && faults && l->torn && l->s->qp) {
+    } else if (die < 971 && faults) {
+        /* A peer that did not poll in the meantime seems dead. */
+        uint64_t every;
+        CHECK_EQ(dp_conn_keepalive(l->s->conn, 4000000, 12000000, &every), 0);
+    } else if (die >= 980 && faults) {
+        (void)dp_engine_tick(l->s->engine, 1000000);
+    } else if (die < 974 && faults && l->torn && l->s->qp) {
         CHECK_EQ(sim_qp_destroy(l->s->qp), 0);
         l->s->qp = NULL;
         CHECK_EQ(dp_conn_qp_destroyed(l->s->conn), 0);
