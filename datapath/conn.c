@@ -337,6 +337,8 @@ int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
     out->pops += c->fast.pops;
     out->frames_in += c->fast.pops;
     out->post_recvs += c->fast.pops - c->fast.listed;
+    out->waiting = c->established ? c->in_tail - c->in_head : 0; /* before, frames are kept there */
+    out->credit = c->established && c->phase == DP_CONN_OPEN ? flow_data_credit(&c->flow) : 0;
     dp_unlock(c->engine);
     return 0;
 }

@@ -146,7 +146,8 @@ func (c *Conn) Destroy() error { return errnoErr(C.dp_conn_destroy(c.c)) }
 // one: who waits for a close sees by it whether waiting is worth while.
 func (c *Conn) Progress() uint64 { return uint64(C.dp_conn_progress(c.c)) }
 
-// ConnStats counts what a connection did.
+// ConnStats counts what a connection did. Bytes are those of messages, without frame headers;
+// CreditsOut and CreditsIn are bare CREDIT frames: any frame carries credits.
 type ConnStats struct {
 	Pushes, Pops, BytesOut, BytesIn              uint64
 	FramesOut, FramesIn, CreditsOut, CreditsIn   uint64
@@ -157,6 +158,41 @@ type ConnStats struct {
 	// WindowGrown is how often the window has grown, the others how often it did not, or by
 	// less than it should, because the CQ's budget was spent or there was no memory.
 	WindowGrown, WindowNoBudget, WindowNoMemory uint64
+	// As it is now: messages that nobody has popped, and how many more messages the peer
+	// has receives for. Of a connection that is gone, 0.
+	Waiting, Credit uint64
+}
+
+// Add adds the counts of another connection, and what it has now.
+func (s *ConnStats) Add(o ConnStats) {
+	s.AddCounts(o)
+	s.Waiting += o.Waiting
+	s.Credit += o.Credit
+	s.Window += o.Window
+}
+
+// AddCounts adds the counts of a connection that is no more.
+func (s *ConnStats) AddCounts(o ConnStats) {
+	s.Pushes += o.Pushes
+	s.Pops += o.Pops
+	s.BytesOut += o.BytesOut
+	s.BytesIn += o.BytesIn
+	s.FramesOut += o.FramesOut
+	s.FramesIn += o.FramesIn
+	s.CreditsOut += o.CreditsOut
+	s.CreditsIn += o.CreditsIn
+	s.PostSends += o.PostSends
+	s.PostRecvs += o.PostRecvs
+	s.RNREvents += o.RNREvents
+	s.InlineSends += o.InlineSends
+	s.LargeOut += o.LargeOut
+	s.LargeIn += o.LargeIn
+	s.Reads += o.Reads
+	s.PingsOut += o.PingsOut
+	s.PingsIn += o.PingsIn
+	s.WindowGrown += o.WindowGrown
+	s.WindowNoBudget += o.WindowNoBudget
+	s.WindowNoMemory += o.WindowNoMemory
 }
 
 // Stats returns the connection's counters.
@@ -176,5 +212,6 @@ func (c *Conn) Stats() (ConnStats, error) {
 		PingsOut: uint64(s.pings_out), PingsIn: uint64(s.pings_in),
 		Window: uint64(s.window), WindowGrown: uint64(s.window_grown),
 		WindowNoBudget: uint64(s.window_no_budget), WindowNoMemory: uint64(s.window_no_memory),
+		Waiting: uint64(s.waiting), Credit: uint64(s.credit),
 	}, nil
 }

@@ -214,6 +214,9 @@ struct dp_conn_stats {
      * CQ's budget was spent or there was no memory.
      */
     uint64_t window_grown, window_no_budget, window_no_memory;
+    /* As it is now, not counts: messages that nobody has popped, and how many more DATA and
+       RTS the peer has receives for. */
+    uint64_t waiting, credit;
 };
 int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out);
 /*

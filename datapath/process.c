@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <unistd.h>
 
 atomic_bool dp_process_is_ready;
 
 static atomic_bool forked;
+static atomic_int child_closes[DP_CHILD_CLOSES]; /* descriptors, plus 1; 0: none */
 static struct dp_engine *_Atomic first_engine;
 /* initial-exec: one load instead of a call, and no allocation on a thread's first use */
 _Thread_local struct dp_engine *dp_process_own;
@@ -15,6 +17,11 @@ _Thread_local struct dp_engine *dp_process_own;
 static void in_child(void) {
     atomic_store(&forked, true);
     atomic_store(&dp_process_is_ready, false);
+    for (int i = 0; i < DP_CHILD_CLOSES; i++) {
+        int fd = atomic_load(&child_closes[i]) - 1;
+        if (fd >= 0)
+            (void)close(fd);
+    }
 }
 
 /*
@@ -23,6 +30,23 @@ static void in_child(void) {
  */
 __attribute__((constructor)) static void watch_forks(void) {
     (void)pthread_atfork(NULL, NULL, in_child);
+}
+
+int dp_process_close_in_child(int fd) {
+    for (int i = 0; i < DP_CHILD_CLOSES; i++) {
+        int none = 0;
+        if (atomic_compare_exchange_strong(&child_closes[i], &none, fd + 1))
+            return 0;
+    }
+    return ENOSPC;
+}
+
+void dp_process_leave_to_child(int fd) {
+    for (int i = 0; i < DP_CHILD_CLOSES; i++) {
+        int wanted = fd + 1;
+        if (atomic_compare_exchange_strong(&child_closes[i], &wanted, 0))
+            return;
+    }
 }
 
 bool dp_process_forked(void) {

@@ -32,6 +32,14 @@ static inline bool dp_process_ready(void) {
 /* True in a child made by fork after the library was loaded. */
 bool dp_process_forked(void);
 
+/*
+ * Has children made by fork close fd: a listening socket that a child kept would hold its
+ * port, and take connections that nobody serves. ENOSPC: too many. Undone before fd is closed.
+ */
+#define DP_CHILD_CLOSES 8
+int dp_process_close_in_child(int fd);
+void dp_process_leave_to_child(int fd);
+
 /* The calling thread's engine, or else the process's first; NULL when not ready. */
 struct dp_engine *dp_process_engine(void);
 

@@ -66,6 +66,11 @@ type Config struct {
 	MaxTokens   uint32
 	MaxArenaMem uint64
 
+	// MetricsAddr is where the counters are served over HTTP, HOST:PORT, in the text format
+	// of Prometheus at /metrics; "" for nowhere. An address that cannot be used is said in
+	// the log, or on standard error without one, and breaks nothing.
+	MetricsAddr string
+
 	// Logger takes structured logs; nil for none.
 	Logger *slog.Logger
 }
@@ -197,8 +202,16 @@ var envVars = []envVar{
 		},
 	},
 	{
-		"DEMI_MAX_TOKENS", "tokens alive per engine at most", "a count, 1 to 16777216",
+		"DEMI_MAX_TOKENS", "tokens alive per engine at most (1048576)", "a count, 1 to 16777216",
 		countVar(func(c *Config) *uint32 { return &c.MaxTokens }, 1, 1<<24),
+	},
+	{
+		"DEMI_METRICS_ADDR", "HOST:PORT to serve counters at over HTTP (nowhere)",
+		"HOST:PORT, such as 127.0.0.1:9464",
+		func(c *Config, v string) bool {
+			c.MetricsAddr = v
+			return ValidMetricsAddr(v)
+		},
 	},
 	{
 		"DEMI_LOG", "off, error, warn, info or debug: structured log on stderr (off)", "off, error, warn, info or debug",
@@ -271,6 +284,8 @@ func (c *Config) check() error {
 		return bad("MaxDataWindow", c.MaxDataWindow, "at most 16384 receives")
 	case c.SendDepth < 4:
 		return bad("SendDepth", c.SendDepth, "at least 4")
+	case c.MetricsAddr != "" && !ValidMetricsAddr(c.MetricsAddr):
+		return bad("MetricsAddr", c.MetricsAddr, "HOST:PORT, such as 127.0.0.1:9464")
 	case c.CQDepth < int(c.SendDepth+c.DataWindow+c.CtrlWindow):
 		return bad("CQDepth", c.CQDepth, "room for one connection")
 	}

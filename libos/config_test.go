@@ -65,7 +65,7 @@ func TestABadVariableIsOneClearLine(t *testing.T) {
 	for name, value := range map[string]string{
 		"DEMI_CONNECT_TIMEOUT_MS": "0", "DEMI_LINGER_MS": "-1", "DEMI_RECV_SIZE": "8k", "DEMI_RECV_WINDOW": "0",
 		"DEMI_RECV_WINDOW_MAX": "20000", "DEMI_MAX_MESSAGE": "1073741825", "DEMI_KEEPALIVE_MS": "9",
-		"DEMI_WAIT": "patiently", "DEMI_MAX_TOKENS": "0", "DEMI_LOG": "loud",
+		"DEMI_WAIT": "patiently", "DEMI_MAX_TOKENS": "0", "DEMI_LOG": "loud", "DEMI_METRICS_ADDR": "localhost",
 	} {
 		_, err := ConfigFromEnv(environment(name, value))
 		require.ErrorIs(t, err, syscall.EINVAL, name)
@@ -101,6 +101,8 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) {
 		"too few control receives": func(c *Config) { c.CtrlWindow = 3 },
 		"a boundless window":       func(c *Config) { c.MaxDataWindow = 1 << 15 },
 		"hardly any sends":         func(c *Config) { c.SendDepth = 1 },
+		"metrics without a port":   func(c *Config) { c.MetricsAddr = "localhost" },
+		"metrics at a named port":  func(c *Config) { c.MetricsAddr = "localhost:http" },
 		"a tiny completion queue":  func(c *Config) { c.CQDepth = 8 },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -79,6 +79,7 @@ type conn struct {
 func (d *driver) newConn(ep endpoint, out outcome) *conn {
 	c := &conn{d: d, ep: ep, out: out, log: d.log, linger: d.cfg.Linger}
 	d.conns[c] = struct{}{}
+	d.stats.addConn(c)
 	return c
 }
 
@@ -97,6 +98,14 @@ func (c *conn) step(ev connfsm.Event) {
 		from := c.fsm.State
 		next, acts := c.fsm.Step(ev)
 		c.fsm = next
+		switch next.State {
+		case connfsm.RetryingAddr, connfsm.RetryingRoute, connfsm.FlushingRetry:
+			if next.State != from {
+				c.d.stats.retries.Add(1)
+				c.info.retry(from.Phase(), c.detail)
+			}
+		default:
+		}
 		if c.d.debug {
 			c.log.Debug("step", "conn", c.name(), "event", ev.String(), "from", from.String(), "to", next.State.String(),
 				"actions", fmt.Sprint(acts))
@@ -125,9 +134,13 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 	case connfsm.ResolveRoute:
 		err = c.id.ResolveRoute(c.d.cfg.ResolveTimeout)
 	case connfsm.ConnectPeer:
-		err = c.id.Connect(c.ep.request(c.id))
+		if err = c.id.Connect(c.ep.request(c.id)); err == nil {
+			c.info.mark(phaseSent)
+		}
 	case connfsm.AcceptPeer:
-		err = c.id.Accept(c.ep.reply(c.id))
+		if err = c.id.Accept(c.ep.reply(c.id)); err == nil {
+			c.info.mark(phaseSent)
+		}
 	case connfsm.RejectPeer:
 		c.reject(a.Err)
 	case connfsm.Attach:
@@ -151,6 +164,7 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail, "hint", ce.Hint)
 		c.out.failed(ce)
 	case connfsm.Gone:
+		c.d.stats.lost.Add(1)
 		ce := c.failure("accept", a.Err, from)
 		c.log.Info("connection lost before it was established", "peer", ce.Peer, "phase", ce.Phase, "device", ce.Device,
 			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail)
@@ -181,6 +195,7 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		c.out.closed()
 	case connfsm.Release:
 		delete(c.d.conns, c)
+		c.d.stats.removeConn(c)
 		c.out.released()
 		c.d.connReleased()
 	case connfsm.StartTimer:
@@ -236,6 +251,7 @@ func (c *conn) createID() error {
 func (c *conn) createQP() {
 	id := c.id
 	c.info.setDevice(id)
+	c.d.stats.use(id.Device())
 	c.d.workers.run(func() {
 		err := c.ep.create(id)
 		c.d.loop.post(func() {
@@ -255,6 +271,7 @@ func (c *conn) reject(err syscall.Errno) {
 	if err == syscall.EAGAIN {
 		reason = hello.ReasonResources
 	}
+	c.d.stats.refuse(reason)
 	if rerr := c.id.Reject(hello.RejectError{Reason: reason}.Marshal()); rerr != nil {
 		c.log.Debug("reject", "conn", c.name(), "err", rerr)
 	}
@@ -342,7 +359,7 @@ func (c *conn) stopTimer(t connfsm.Timer) {
 func (c *conn) failure(op string, err syscall.Errno, from connfsm.State) *ConnectError {
 	ce := &ConnectError{
 		Op: op, Peer: c.dst.String(), Phase: from.Phase(), Device: c.deviceName(), Err: err,
-		Detail: strings.TrimPrefix(c.detail, "rdma: "),
+		Detail: strings.TrimPrefix(c.detail, "rdma: "), Info: c.info.plain(),
 	}
 	if err == syscall.ECANCELED {
 		ce.Detail = "closed by the application"

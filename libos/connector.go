@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"catmint/libos/connfsm"
+	"catmint/libos/metrics"
 	"catmint/rdma"
 )
 
@@ -16,9 +17,9 @@ import (
 // sockets have, for callers that own the queue pair and speak a protocol of their own on
 // it. There is no data plane.
 type Connector struct {
-	cfg   Config
-	stats stats
-	d     *driver
+	cfg     Config
+	d       *driver
+	metrics *metrics.Server // nil if none is asked for
 }
 
 // Hooks is what the owner of a raw connection provides. Create runs on a worker; the
@@ -50,22 +51,23 @@ func NewConnector(cfg Config, fabric rdma.Fabric) (*Connector, error) {
 	}
 	c := &Connector{cfg: cfg}
 	var err error
-	c.d, err = newDriver(fabric, &c.cfg, log, &c.stats, nil)
+	c.d, err = newDriver(fabric, &c.cfg, log, nil)
 	if err != nil {
 		return nil, err
 	}
+	c.metrics = serveMetrics(cfg, c)
 	return c, nil
 }
 
 // Stats returns the counters.
-func (c *Connector) Stats() Stats { return c.stats.snapshot() }
+func (c *Connector) Stats() Stats { return c.d.stats.snapshot() }
 
 // Close waits until every connection is released, or ctx ends, and closes the channel.
 func (c *Connector) Close(ctx context.Context) error {
 	if err := c.d.Quiesce(ctx); err != nil {
 		return err
 	}
-	return c.d.stop()
+	return errors.Join(c.metrics.Close(), c.d.stop())
 }
 
 // RawConn is a connection whose queue pair belongs to the caller of Dial, or to the owner
@@ -95,6 +97,8 @@ func (c *Connector) Dial(ctx context.Context, src, dst netip.AddrPort, h Hooks) 
 		r.c = c.d.newConn(rawEndpoint{r}, r)
 		r.c.bound, r.c.dst = src, dst
 		r.c.info.mark(phaseStarted)
+		r.c.info.setRemote(dst)
+		c.d.stats.started.Add(1)
 		r.c.step(connfsm.Event{Kind: connfsm.Connect})
 	}) {
 		return nil, syscall.ENOSYS

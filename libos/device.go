@@ -150,7 +150,7 @@ func (e *Engine) deviceRemoved(d *device) {
 
 func (e *Engine) closeDevice(d *device) {
 	if err := d.close(); err != nil {
-		e.p.stats.leaks.Add(1)
+		e.stats.leaks.Add(1)
 		e.log.Error("release device", "device", d.rdev.Name(), "err", err)
 	}
 }

@@ -16,7 +16,7 @@
 // What lives here: everything that happens once per connection or once per process. The
 // rules of a connection's life are in package connfsm, pure; what two sides tell each
 // other while they connect is in package hello; this package drives both against an
-// rdma.Fabric. What must not: anything that happens once per message (package datapath),
+// rdma.Fabric; what is counted is served by package metrics. What must not: anything that happens once per message (package datapath),
 // and calls into verbs or librdmacm (package rdma).
 //
 // One goroutine per engine, the loop, makes every call on the ids of the engine's event

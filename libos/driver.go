@@ -27,13 +27,13 @@ type driver struct {
 }
 
 // newDriver starts a driver; dead is closed when the process is aborted, nil for never.
-func newDriver(fabric rdma.Fabric, cfg *Config, log *slog.Logger, st *stats, dead <-chan struct{}) (*driver, error) {
+func newDriver(fabric rdma.Fabric, cfg *Config, log *slog.Logger, dead <-chan struct{}) (*driver, error) {
 	ch, err := fabric.NewEventChannel()
 	if err != nil {
 		return nil, err
 	}
 	return &driver{
-		cfg: cfg, log: log, debug: log.Enabled(context.Background(), slog.LevelDebug), stats: st,
+		cfg: cfg, log: log, debug: log.Enabled(context.Background(), slog.LevelDebug), stats: newStats(),
 		loop:    newLoop(ch, dead, func(err error) { log.Error("event channel", "err", err) }),
 		workers: workers{slots: make(chan struct{}, 4)},
 		conns:   map[*conn]struct{}{},

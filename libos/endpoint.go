@@ -103,6 +103,7 @@ func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error
 			return err
 		}
 	}
+	d.c.info.mark(phaseQPCreated)
 	got := qp.Caps()
 	// A stale connection is tried again with everything new, the name included.
 	d.cookie = d.e.nextCookie()
@@ -124,6 +125,7 @@ func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error
 		return fmt.Errorf("post receives: %w", err)
 	}
 	d.qp, d.dp = qp, dp
+	d.e.stats.attach(d)
 	d.c.info.setQP(qp.Num())
 	return nil
 }
@@ -236,8 +238,10 @@ func (d *dataEndpoint) destroyQP() error {
 
 func (d *dataEndpoint) destroyConn() error {
 	d.e.cookies.Delete(d.cookie)
-	err := d.dp.Destroy()
-	d.dp = nil
+	err := d.e.stats.detach(d, func() error {
+		defer func() { d.dp = nil }()
+		return d.dp.Destroy()
+	})
 	d.e.put(d.dev)
 	d.dev = nil
 	return err

@@ -50,7 +50,7 @@ func (p *Process) NewEngine() (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new engine: %w", err)
 	}
-	drv, err := newDriver(p.fabric, &p.cfg, p.log.With("engine", dp.Index()), &p.stats, p.dead)
+	drv, err := newDriver(p.fabric, &p.cfg, p.log.With("engine", dp.Index()), p.dead)
 	if err != nil {
 		return nil, errors.Join(err, dp.Destroy())
 	}
@@ -66,7 +66,7 @@ func (p *Process) NewEngine() (*Engine, error) {
 		return nil, errors.Join(err, e.notices.file.Close(), drv.stop(), dp.Destroy())
 	}
 	if err = e.notices.start(); err != nil {
-		return nil, errors.Join(err, e.stop())
+		return nil, errors.Join(err, e.tearDown())
 	}
 	p.engines[dp.Index()] = e
 	return e, nil
@@ -105,7 +105,12 @@ func (e *Engine) dropTokens() {
 func (e *Engine) stop() error {
 	e.p.mu.Lock()
 	delete(e.p.engines, e.dp.Index())
+	e.p.ended.Add(e.Stats())
 	e.p.mu.Unlock()
+	return e.tearDown()
+}
+
+func (e *Engine) tearDown() error {
 	close(e.quit)
 	e.watchers.Wait()
 	e.keeper.stop()

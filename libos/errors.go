@@ -16,6 +16,7 @@ type ConnectError struct {
 	Err    syscall.Errno // what the application is told
 	Detail string        // what the connection manager or the peer said, "" for nothing more
 	Hint   string        // what the user can do about it, "" for nothing
+	Info   Info          // how far it came, and when; without its GID. Not of bind
 }
 
 func (e *ConnectError) Error() string {

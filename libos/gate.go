@@ -63,7 +63,7 @@ func (l *listener) gated(ev rdma.Event, parse error) bool {
 	})
 	switch {
 	case v.Refuse != 0:
-		l.s.e.p.stats.refused.Add(1)
+		l.s.e.stats.refused.Add(1)
 		l.reject(ev.ID, hello.RejectError{Reason: v.Refuse})
 	case v.Raw != nil:
 		l.s.e.acceptRaw(ev, *v.Raw, v.Up)

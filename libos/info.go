@@ -2,6 +2,7 @@ package libos
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +14,10 @@ import (
 type Phases struct {
 	Started       time.Time // connect was called, or the request came in
 	AddrResolved  time.Time
-	QPReady       time.Time // queue pair made and every receive posted
+	QPCreated     time.Time // queue pair made; zero for a RawConn
+	QPReady       time.Time // and every receive posted
 	RouteResolved time.Time
+	Sent          time.Time // rdma_connect, or rdma_accept, was called
 	Established   time.Time // RDMA_CM_EVENT_ESTABLISHED
 	Ready         time.Time // the data plane has taken over; the token completes
 }
@@ -22,11 +25,19 @@ type Phases struct {
 // Info describes a socket's connection, or the attempt to make one.
 type Info struct {
 	Local, Remote netip.AddrPort
-	Device        string // RDMA device, such as rxe0; "" while none was chosen
-	Port          int    // of the device, from 1
-	GID           string // that stands for the local address, "" if unknown
-	QPNum         uint32 // 0 while there is none
-	Phases        Phases
+	Device        string  // RDMA device, such as rxe0; "" while none was chosen
+	Port          int     // of the device, from 1
+	GID           string  // that stands for the local address, "" if unknown
+	QPNum         uint32  // 0 while there is none
+	Phases        Phases  // of the last try
+	Retries       []Retry // what had to be tried again, oldest first
+}
+
+// Retry is a step of a connect that failed and was tried again.
+type Retry struct {
+	At     time.Time // when it had failed
+	Phase  string    // what had been under way, such as "resolving the address"
+	Detail string    // what the connection manager or the peer said
 }
 
 type phase int
@@ -34,8 +45,10 @@ type phase int
 const (
 	phaseStarted phase = iota
 	phaseAddrResolved
+	phaseQPCreated
 	phaseQPReady
 	phaseRouteResolved
+	phaseSent
 	phaseEstablished
 	phaseReady
 )
@@ -53,12 +66,34 @@ func (i *connInfo) mark(p phase) {
 	defer i.mu.Unlock()
 	t := [...]*time.Time{
 		phaseStarted: &i.cur.Phases.Started, phaseAddrResolved: &i.cur.Phases.AddrResolved,
-		phaseQPReady: &i.cur.Phases.QPReady, phaseRouteResolved: &i.cur.Phases.RouteResolved,
+		phaseQPCreated: &i.cur.Phases.QPCreated, phaseQPReady: &i.cur.Phases.QPReady,
+		phaseRouteResolved: &i.cur.Phases.RouteResolved, phaseSent: &i.cur.Phases.Sent,
 		phaseEstablished: &i.cur.Phases.Established, phaseReady: &i.cur.Phases.Ready,
 	}[p]
 	if t.IsZero() {
 		*t = now
 	}
+}
+
+// retry keeps what failed. A queue pair that was made already is made anew, and with it all
+// that came before it.
+func (i *connInfo) retry(phase, detail string) {
+	now := time.Now()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.cur.Retries = append(i.cur.Retries, Retry{now, phase, detail})
+	if !i.cur.Phases.Sent.IsZero() {
+		i.cur.Phases = Phases{Started: i.cur.Phases.Started}
+	}
+}
+
+// plain is what costs no system call.
+func (i *connInfo) plain() Info {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	out := i.cur
+	out.Retries = slices.Clone(out.Retries)
+	return out
 }
 
 func (i *connInfo) setDevice(id rdma.ID) {
@@ -76,6 +111,12 @@ func (i *connInfo) setAddrs(id rdma.ID) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.cur.Local, i.cur.Remote = id.LocalAddr(), id.RemoteAddr()
+}
+
+func (i *connInfo) setRemote(addr netip.AddrPort) {
+	i.mu.Lock()
+	i.cur.Remote = addr
+	i.mu.Unlock()
 }
 
 func (i *connInfo) setQP(num uint32) {
@@ -98,8 +139,9 @@ func (i *connInfo) addrs() (local, remote netip.AddrPort) {
 
 // get completes what costs a system call only for those who ask.
 func (i *connInfo) get() Info {
+	out := i.plain()
 	i.mu.Lock()
-	out, dev := i.cur, i.dev
+	dev := i.dev
 	i.mu.Unlock()
 	if dev == nil || !out.Local.IsValid() || out.Port == 0 {
 		return out

@@ -83,7 +83,7 @@ func (l *listener) do(a connfsm.ListenerAction, ev connfsm.ListenerEvent, r requ
 		r.child.abandon()
 	case connfsm.DestroyListenID:
 		if err := e.loop.closeID(l.id); err != nil {
-			e.p.stats.leaks.Add(1)
+			e.stats.leaks.Add(1)
 			e.log.Error("destroy listening id", "err", err)
 		}
 		l.id = nil
@@ -99,6 +99,7 @@ func (l *listener) do(a connfsm.ListenerAction, ev connfsm.ListenerEvent, r requ
 func (l *listener) cmEvent(ev rdma.Event) {
 	switch ev.Type {
 	case rdma.ConnectRequest:
+		l.s.e.stats.requests.Add(1)
 		offer, err := hello.Parse(ev.PrivateData, hello.Offer)
 		if l.gated(ev, err) {
 			return
@@ -144,11 +145,11 @@ func (l *listener) refuse(err syscall.Errno, r request) {
 	var rej hello.RejectError
 	switch {
 	case err == syscall.EPROTO:
-		e.p.stats.badHellos.Add(1)
+		e.stats.badHellos.Add(1)
 		rej = hello.RejectFor(r.err)
 		e.log.Info("request refused", "peer", r.ev.ID.RemoteAddr().String(), "err", r.err)
 	case err == syscall.ECONNREFUSED:
-		e.p.stats.refused.Add(1)
+		e.stats.refused.Add(1)
 		rej = hello.RejectError{Reason: hello.ReasonFull, Detail: uint32(l.fsm.Backlog)}
 		e.log.Info("request refused: backlog full", "peer", r.ev.ID.RemoteAddr().String(), "backlog", l.fsm.Backlog)
 	default:
@@ -158,11 +159,12 @@ func (l *listener) refuse(err syscall.Errno, r request) {
 }
 
 func (l *listener) reject(id rdma.ID, r hello.RejectError) {
+	l.s.e.stats.refuse(r.Reason)
 	if err := id.Reject(r.Marshal()); err != nil {
 		l.s.e.log.Debug("reject", "err", err) // the peer gave up meanwhile
 	}
 	if err := id.Close(); err != nil {
-		l.s.e.p.stats.leaks.Add(1)
+		l.s.e.stats.leaks.Add(1)
 		l.s.e.log.Error("destroy refused id", "err", err)
 	}
 }

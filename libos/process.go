@@ -12,6 +12,7 @@ import (
 
 	"catmint/datapath"
 	"catmint/internal/background"
+	"catmint/libos/metrics"
 	"catmint/rdma"
 )
 
@@ -20,7 +21,8 @@ type Process struct {
 	cfg    Config
 	fabric rdma.Fabric
 	log    *slog.Logger
-	stats  stats
+
+	metrics *metrics.Server // nil if none is asked for
 
 	devMu   sync.Mutex
 	devices map[rdma.Device]*sharedDevice
@@ -28,6 +30,7 @@ type Process struct {
 	mu      sync.RWMutex
 	engines map[uint32]*Engine
 	sockets map[int32]*Socket // those that the application knows
+	ended   Stats             // of engines that are no more
 	closed  bool
 
 	abort sync.Once
@@ -44,11 +47,13 @@ func New(cfg Config, fabric rdma.Fabric) (*Process, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Process{
+	p := &Process{
 		cfg: cfg, fabric: fabric, log: log,
 		devices: map[rdma.Device]*sharedDevice{}, engines: map[uint32]*Engine{}, sockets: map[int32]*Socket{},
 		dead: make(chan struct{}),
-	}, nil
+	}
+	p.metrics = serveMetrics(cfg, p)
+	return p, nil
 }
 
 // Config is what the process was made with.
@@ -57,8 +62,12 @@ func (p *Process) Config() Config { return p.cfg }
 // Fabric is what the process was made on.
 func (p *Process) Fabric() rdma.Fabric { return p.fabric }
 
-// Stats returns the counters of the control plane.
-func (p *Process) Stats() Stats { return p.stats.snapshot() }
+// Engines returns the engines, in the order of their indices.
+func (p *Process) Engines() []*Engine {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(p.engines), func(a, b *Engine) int { return int(a.dp.Index()) - int(b.dp.Index()) })
+}
 
 // Socket finds the socket of a descriptor. EBADF: there is none.
 func (p *Process) Socket(qd int32) (*Socket, error) {
@@ -159,7 +168,7 @@ func (p *Process) Shutdown(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	p.CloseAll(ctx)
-	var errs []error
+	errs := []error{p.metrics.Close()}
 	for _, e := range engines {
 		if err := e.Quiesce(ctx); err != nil {
 			errs = append(errs, err)

@@ -148,6 +148,7 @@ func (s *Socket) dropConn() {
 		s.conn.complain("destroy id", s.e.loop.closeID(s.conn.id))
 	}
 	delete(s.e.conns, s.conn)
+	s.e.stats.removeConn(s.conn)
 	s.conn = nil
 }
 
@@ -189,6 +190,7 @@ func (s *Socket) Listen(backlog int) error {
 		}
 		s.e.loop.owners[c.id] = s.lis
 		delete(s.e.conns, c)
+		s.e.stats.removeConn(c)
 		s.conn = nil
 		s.local = s.lis.id.LocalAddr()
 		return nil
@@ -264,6 +266,7 @@ func (s *Socket) Connect(addr netip.AddrPort) (datapath.Token, error) {
 		c.info.cur.Phases.Started = started
 		c.info.cur.Remote = addr
 		s.publish(c)
+		s.e.stats.started.Add(1)
 		c.step(connfsm.Event{Kind: connfsm.Connect})
 	})
 	return qt, nil

@@ -105,7 +105,7 @@ func HWCounters(device string, port int) (map[string]uint64, error) {
 	if device == "" || strings.ContainsAny(device, "/\x00") || device[0] == '.' {
 		return nil, errnoError(op, device, int(syscall.ENODEV))
 	}
-	entries, err := rdmamap.GetRdmaSysfsHwStats(device, port)
+	entries, err := rdmamapCounters(device, port)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errnoError(op, device, int(syscall.ENODEV))
 	}
@@ -123,3 +123,16 @@ func HWCounters(device string, port int) (map[string]uint64, error) {
 	}
 	return counters, nil
 }
+
+// rdmamapCounters turns a panic of rdmamap into an error.
+func rdmamapCounters(device string, port int) (entries []rdmamap.RdmaStatEntry, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			entries, err = nil, fmt.Errorf("rdmamap: %v", p)
+		}
+	}()
+	return rdmamap.GetRdmaSysfsHwStats(device, port)
+}
+
+// HWCounters is the function of that name, for this device.
+func (d *device) HWCounters(port int) (map[string]uint64, error) { return HWCounters(d.name, port) }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -91,7 +92,7 @@ func (p *programState) tryEngine(getenv func(string) string) (*libos.Engine, err
 		}
 		e, err := process.NewEngine()
 		if err != nil {
-			return nil, err // the next call may have a better environment
+			return nil, errors.Join(err, process.Close()) // the next call may have a better environment
 		}
 		p.process, p.linger = process, cfg.Linger
 		p.served.Store(process)
