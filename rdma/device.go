@@ -127,8 +127,17 @@ func queryDevice(ctx *C.struct_ibv_context) (DeviceAttr, error) {
 
 func deviceName(dev *C.struct_ibv_device) string { return C.GoString(C.ibv_get_device_name(dev)) }
 
-// listDevices describes every device that can be opened.
-func listDevices() ([]DeviceInfo, error) {
+// DeviceProbe is a device that libibverbs lists, and what came of opening it. A device that
+// the kernel has and libibverbs does not list lacks its provider library.
+type DeviceProbe struct {
+	Name string
+	Info DeviceInfo // valid if Err is nil
+	Err  error
+}
+
+// ProbeDevices lists the devices of this machine that libibverbs knows, those that cannot be
+// opened included. It opens and closes each.
+func ProbeDevices() ([]DeviceProbe, error) {
 	var list **C.struct_ibv_device
 	var n C.int
 	if errno := C.catmint_get_device_list(&list, &n); errno != 0 {
@@ -138,17 +147,29 @@ func listDevices() ([]DeviceInfo, error) {
 		return nil, errnoError(opListDevices, "", int(errno))
 	}
 	defer C.ibv_free_device_list(list)
-	var infos []DeviceInfo
-	var first error
+	var probes []DeviceProbe
 	for _, dev := range unsafe.Slice(list, int(n)) {
 		info, err := describeDevice(dev)
-		if err != nil {
-			if first == nil {
-				first = err
-			}
-			continue
+		probes = append(probes, DeviceProbe{Name: deviceName(dev), Info: info, Err: err})
+	}
+	return probes, nil
+}
+
+// listDevices describes every device that can be opened.
+func listDevices() ([]DeviceInfo, error) {
+	probes, err := ProbeDevices()
+	if err != nil {
+		return nil, err
+	}
+	var infos []DeviceInfo
+	var first error
+	for _, p := range probes {
+		switch {
+		case p.Err == nil:
+			infos = append(infos, p.Info)
+		case first == nil:
+			first = p.Err
 		}
-		infos = append(infos, info)
 	}
 	if len(infos) == 0 {
 		return nil, first

@@ -21,7 +21,7 @@ func (t *task) runClient(stop context.Context) (err error) {
 			err = cerr
 		}
 	}()
-	t.printf("%s", connectionText("connected to", first.Info()))
+	t.printf("%s", t.connectionText("connected to", first.Info()))
 	err = t.runMode(stop, d, first)
 	if errors.Is(err, syscall.EMSGSIZE) {
 		return fmt.Errorf("a message of %d bytes is larger than this connection takes; use a smaller -S: %w",
@@ -37,13 +37,17 @@ func (t *task) printf(format string, args ...any) {
 	}
 }
 
-// connectionText says over what a connection runs and how long each phase took.
-func connectionText(verb string, i libos.Info) string {
+// connectionText says over what a connection runs and how long each phase took, unless a
+// timeline is to say that.
+func (t *task) connectionText(verb string, i libos.Info) string {
 	s := fmt.Sprintf("%s %s from %s, device %s port %d", verb, i.Remote, i.Local, i.Device, i.Port)
 	if i.GID != "" {
 		s += ", GID " + i.GID
 	}
 	s += "\n"
+	if t.opts.timeline {
+		return s
+	}
 	for _, p := range phases(i.Phases) {
 		s += fmt.Sprintf("  %-16s at %10s  (+%s)\n", p.name, micros(p.at), micros(p.took))
 	}

@@ -26,6 +26,7 @@ func (t *task) newDemiDialer() (*demiDialer, error) {
 	if err != nil {
 		return nil, errors.Join(err, process.Close())
 	}
+	t.record.add(process)
 	return &demiDialer{t, process, engine}, nil
 }
 
@@ -33,6 +34,7 @@ func (d *demiDialer) protocol() protocol { return protocolDemi }
 
 // Close implements dialer.
 func (d *demiDialer) Close() error {
+	d.t.record.remove(d.process)
 	if err := d.process.Close(); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
@@ -67,7 +69,7 @@ func (d *demiDialer) dial(ctx context.Context) (conn, error) {
 		err = d.t.connect(ctx, s)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, d.t.drawFailed(err), s.Close())
 	}
 	return demiConn{s}, nil
 }

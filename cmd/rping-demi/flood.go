@@ -61,7 +61,11 @@ func (f *flood) run(stop context.Context) (err error) {
 		if err := f.pop(want); err != nil {
 			return fmt.Errorf("ping %d: %w", done, f.lost(err))
 		}
-		rtt := f.now().Sub(sent[done%inFlight])
+		back := f.now()
+		if done == 0 {
+			f.first = pingTimes{sent[0], back}
+		}
+		rtt := back.Sub(sent[done%inFlight])
 		f.summary.add(rtt)
 		f.meter.add(rtt)
 	}

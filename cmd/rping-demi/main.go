@@ -34,19 +34,25 @@ func run(stop context.Context, args []string, getenv func(string) string, fabric
 	if err == nil {
 		err = runOptions(stop, opts, getenv, fabric, stdout, stderr)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errDoctor) {
 		fmt.Fprintf(stderr, "rping-demi: %s\n", describe(err))
 	}
 	return exitStatus(err)
 }
 
-func runOptions(stop context.Context, o options, getenv func(string) string, fabric rdma.Fabric, stdout, stderr io.Writer) error {
+func runOptions(stop context.Context, o options, getenv func(string) string, fabric rdma.Fabric, stdout, stderr io.Writer) (err error) {
 	cfg, err := libos.ConfigFromEnv(getenv)
 	if err != nil {
 		return err
 	}
 	if o.debug {
 		cfg.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if o.doctor {
+		return runDoctor(stop, o, cfg, fabric, stdout)
+	}
+	if o.metrics != "" {
+		cfg.MetricsAddr = o.metrics
 	}
 	addr, err := resolve(stop, o.address, o.port)
 	if err != nil {
@@ -59,6 +65,14 @@ func runOptions(stop context.Context, o options, getenv func(string) string, fab
 		cfg.WaitMode = waitModes[o.wait]
 	}
 	t := task{cfg: cfg, fabric: fabric, opts: o, addr: addr, out: stdout, errOut: stderr, outMu: new(sync.Mutex)}
+	var endRecord func()
+	t.record, endRecord = newRecorder(&t)
+	defer func() {
+		endRecord()
+		if perr := t.record.print(fabric); perr != nil && err == nil {
+			err = perr
+		}
+	}()
 	if o.server {
 		return t.withEngine(func(e *libos.Engine) error { return newServer(t, e).run(stop) })
 	}
@@ -79,6 +93,8 @@ type task struct {
 	addr, local netip.AddrPort // local is invalid for any
 	out, errOut io.Writer
 	outMu       *sync.Mutex // of out, where several goroutines print
+	drawn       bool        // the timeline has been
+	record      *recorder   // of --stats, nil without
 	terminal    *terminal   // for a running count, nil if there is none
 }
 
@@ -92,7 +108,9 @@ func (t *task) withEngine(f func(*libos.Engine) error) (err error) {
 	if err != nil {
 		return errors.Join(err, process.Close())
 	}
+	t.record.add(process)
 	defer func() {
+		t.record.remove(process)
 		if cerr := process.Close(); cerr != nil && err == nil {
 			err = fmt.Errorf("shut down: %w", cerr)
 		}

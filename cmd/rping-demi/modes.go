@@ -76,6 +76,7 @@ func (t *task) pingAll(ctx context.Context, conns []conn, size int) (*summary, e
 	o.size = size
 	var wg sync.WaitGroup
 	summaries, errs := make([]*summary, len(conns)), make([]error, len(conns))
+	firsts := make([]pingTimes, len(conns))
 	meter := newMeter(t.terminal, unitPing, size)
 	begin := time.Now()
 	for i, c := range conns {
@@ -87,17 +88,25 @@ func (t *task) pingAll(ctx context.Context, conns []conn, size int) (*summary, e
 			} else {
 				errs[i] = p.run(ctx)
 			}
-			summaries[i] = p.summary
+			summaries[i], firsts[i] = p.summary, p.first
 		})
 	}
 	wg.Wait()
 	meter.clear()
+	var timeline []drawn
+	if !t.drawn { // not again for the next size of a sweep
+		for i, c := range conns {
+			timeline = append(timeline, drawn{info: c.Info(), ping: firsts[i]})
+		}
+		t.drawn = true
+	}
+	drawErr := t.drawTimeline(timeline...)
 	all := summaries[0]
 	for _, s := range summaries[1:] {
 		all.merge(s)
 	}
 	all.elapsed = time.Since(begin)
-	return all, errors.Join(errs...)
+	return all, errors.Join(errors.Join(errs...), drawErr)
 }
 
 // runSweep pings with each size in turn, one row a size.

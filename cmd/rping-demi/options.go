@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"catmint/cmd/rping-demi/internal/rping"
+	"catmint/libos"
 )
 
 // The limits and defaults that people know from rping.
@@ -48,7 +49,11 @@ type options struct {
 	wait        string        // spin, adaptive or block; empty for the environment's
 	json        bool
 	histogram   bool
-	selfQP      bool // accepted for rping's sake
+	timeline    bool
+	stats       bool
+	metrics     string // where to serve metrics, HOST:PORT; empty for the environment's
+	doctor      bool   // neither a server nor a client
+	selfQP      bool   // accepted for rping's sake
 }
 
 // largest is the largest size that is asked for.
@@ -92,26 +97,38 @@ clients, and clients find out. How fast is the link, for people and for scripts?
   rping-demi -c -a 192.0.2.1 -C 10000 --histogram
   rping-demi -c -a 192.0.2.1 --mode rate --duration 10s --json
 
+Does it not work, where does the time go, and what happened on the way?
+
+  rping-demi --doctor
+  rping-demi -c -a 192.0.2.1 --timeline
+  rping-demi -s -P --stats --metrics 127.0.0.1:9464
+
 192.0.2.1 stands for the server's address: one of a network device that has an
 RDMA device. "rdma link" lists them; without RDMA hardware, "rdma link add rxe0
 type rxe netdev eth0" makes one. RDMA does not run over the loopback address.
 `
 
 const helpTail = `
-Exit status: 0 when every ping came back intact, 22 for a wrong command line, 19
-when there is no RDMA device, 254 when a host name does not resolve, 255 for
-anything else.
+Exit status: 0 when every ping came back intact (--doctor: RDMA works here), 22
+for a wrong command line, 19 when there is no RDMA device, 254 when a host name
+does not resolve, 255 for anything else.
 
-Environment: DEMI_LOG=debug logs what the library does; DEMI_CONNECT_TIMEOUT_MS
-bounds the connect.
+Environment: DEMI_LOG=debug logs what the library does; --help-env lists every
+variable.
+`
+
+const envHelpHead = `Environment variables of every program that uses Catmint, with their defaults;
+an empty one counts as unset:
+
 `
 
 // commandLine is the command line as it is read.
 type commandLine struct {
 	options
-	port  int
-	sweep string
-	help  bool
+	port    int
+	sweep   string
+	help    bool
+	helpEnv bool
 }
 
 // flags are what a command line may hold.
@@ -146,8 +163,14 @@ func (c *commandLine) flags() *pflag.FlagSet {
 	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "give a peer that does not answer up after this `time`")
 	fs.StringVar(&o.wait, "wait", "", "`how` to wait: spin, adaptive or block (default adaptive, or $DEMI_WAIT)")
 	fs.BoolVar(&o.histogram, "histogram", false, "client: draw how many pings took how long")
+	fs.BoolVar(&o.timeline, "timeline", false,
+		"draw how long each phase of a connection took; a client pings once unless -C says otherwise")
+	fs.BoolVar(&o.stats, "stats", false, "print what was counted at the end, and on SIGUSR1")
+	fs.StringVar(&o.metrics, "metrics", "", "serve what is counted at http://`HOST:PORT`/metrics, for Prometheus")
+	fs.BoolVar(&o.doctor, "doctor", false, "find out what keeps RDMA from working here, and say what to do")
 	fs.BoolVar(&o.json, "json", false, "print one line of JSON for each result, and nothing else")
 	fs.BoolVarP(&c.help, "help", "h", false, "print this help")
+	fs.BoolVar(&c.helpEnv, "help-env", false, "print the environment variables of programs that use Catmint")
 	return fs
 }
 
@@ -190,6 +213,10 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 		fmt.Fprint(out, helpText, usages(fs, helpColumns(out)), helpTail)
 		return o, errHelp
 	}
+	if c.helpEnv {
+		fmt.Fprint(out, envHelpHead, libos.EnvHelp())
+		return o, errHelp
+	}
 	if fs.NArg() > 0 {
 		return o, usagef("%q is not an option; an address goes after -a", fs.Arg(0))
 	}
@@ -205,6 +232,12 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 			o.count = sweepCount
 		}
 	}
+	if o.timeline && o.client && o.count == 0 && o.duration == 0 && !fs.Changed("count") {
+		o.count = 1
+	}
+	if o.doctor {
+		return o, checkDoctor(fs)
+	}
 	if err := o.check(c.port); err != nil {
 		return o, err
 	}
@@ -214,7 +247,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 func (o *options) check(port int) error {
 	switch {
 	case o.server == o.client:
-		return usagef("say either -s (server) or -c (client)")
+		return usagef("say either -s (server) or -c (client), or --doctor")
 	case o.client && strings.TrimSpace(o.address) == "":
 		return usagef("a client needs the server's address: -a ADDRESS")
 	case o.client && o.persistent:

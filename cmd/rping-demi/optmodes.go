@@ -5,7 +5,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"catmint/datapath"
+	"catmint/libos"
 )
 
 // waitModes are the values of --wait.
@@ -30,6 +33,10 @@ func (o *options) checkModes() error {
 		return usagef("connections %d is not in 1 to %d", o.connections, maxConnections)
 	case o.server && (o.mode != modeLatency || len(o.sweep) > 0 || o.duration > 0 || o.connections > 1 || o.histogram):
 		return usagef("--mode, --size-sweep, --duration, --connections and --histogram are for a client")
+	case o.mode == modeConnect && o.timeline:
+		return usagef("--timeline shows single connections; --mode connect makes one after the other")
+	case o.metrics != "" && !libos.ValidMetricsAddr(o.metrics):
+		return usagef("--metrics %q is not HOST:PORT, such as 127.0.0.1:9464", o.metrics)
 	case o.mode == modeConnect && (o.connections > 1 || len(o.sweep) > 0):
 		return usagef("--mode connect makes one connection after the other, and sends nothing on them")
 	case o.protocol == protocolRping && (o.mode == modeRate || o.mode == modeBandwidth):
@@ -86,4 +93,17 @@ func parseSize(s string) (int, bool) {
 		return 0, false
 	}
 	return n * unit, true
+}
+
+// checkDoctor checks what goes with --doctor: it neither serves nor connects.
+func checkDoctor(fs *pflag.FlagSet) error {
+	var err error
+	fs.Visit(func(f *pflag.Flag) {
+		switch f.Name {
+		case "doctor", "json", "debug":
+		default:
+			err = usagef("--%s does not go with --doctor; only --json and --debug do", f.Name)
+		}
+	})
+	return err
 }

@@ -19,6 +19,7 @@ type pinger struct {
 	now     func() time.Time
 	meter   *meter
 	summary *summary
+	first   pingTimes
 }
 
 // run sends the pings that the options ask for. It returns nil when all of them came back
@@ -76,7 +77,11 @@ func (p *pinger) one(stop context.Context, want []byte) error {
 	if err != nil {
 		return p.lost(err)
 	}
-	rtt := p.now().Sub(begin)
+	back := p.now()
+	rtt := back.Sub(begin)
+	if p.first.sent.IsZero() {
+		p.first = pingTimes{begin, back}
+	}
 	if p.opts.verbose {
 		fmt.Fprintf(p.out, "ping data: %s\n", shown(got))
 	}

@@ -126,7 +126,7 @@ func (s *server) serve(stop context.Context, conn *socket) (err error) {
 			err = fmt.Errorf("close: %w", cerr)
 		}
 	}()
-	s.say("%s", connectionText("connection from", info))
+	s.greet(info)
 	n, err := echo(stop, conn, s.opts.verbose, lockedWriter{s})
 	switch {
 	case stop.Err() != nil:
@@ -146,6 +146,14 @@ func (s *server) left(n int) error {
 		return fmt.Errorf("the client left after %d of the %d pings that -C says", n, s.opts.count)
 	}
 	return nil
+}
+
+// greet says who has come.
+func (s *server) greet(i libos.Info) {
+	s.say("%s", s.connectionText("connection from", i))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.drawTimeline(drawn{info: i}) // what is printed next says if there is nowhere to print
 }
 
 // say prints for people: nothing with --json.

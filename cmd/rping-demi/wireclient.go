@@ -50,6 +50,7 @@ func (t *task) newRpingDialer() (*rpingDialer, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.record.add(connector)
 	return &rpingDialer{t: t, connector: connector}, nil
 }
 
@@ -59,6 +60,7 @@ func (d *rpingDialer) protocol() protocol { return protocolRping }
 func (d *rpingDialer) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseLimit)
 	defer cancel()
+	d.t.record.remove(d.connector)
 	err := d.connector.Close(ctx)
 	if err == nil {
 		for _, c := range d.failed {
@@ -80,7 +82,11 @@ func (d *rpingDialer) dial(ctx context.Context) (conn, error) {
 	raw, err := d.connector.Dial(ctx, d.t.local, d.t.addr, client.Hooks(private))
 	if err != nil {
 		d.failed = append(d.failed, client)
-		return nil, d.dialError(ctx, err)
+		why := d.dialError(ctx, err)
+		if errors.Is(why, errSpeaksDemi) && d.t.opts.protocol == protocolAuto {
+			return nil, why // it was a probe, and another connection follows
+		}
+		return nil, errors.Join(why, d.t.drawFailed(err))
 	}
 	c := &rpingConn{Client: client, raw: raw, addr: d.t.addr.String()}
 	if err := client.Established(); err != nil {

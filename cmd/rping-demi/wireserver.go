@@ -104,7 +104,7 @@ func (w *wireServer) serve(c *libos.RawConn, session *rping.Server) error {
 		return err
 	}
 	s, info := w.s, c.Info()
-	s.say("%s", connectionText("connection from", info))
+	s.greet(info)
 	n := 0
 	// rping's clients ping at once. Others may be waiting for us to begin.
 	silent := time.AfterFunc(s.opts.timeout, func() {
