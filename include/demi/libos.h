@@ -147,7 +147,10 @@ extern int demi_pop(_Out_ demi_qtoken_t *qt_out, _In_ int qd);
 
 /*
  * Sets an option; names and values as in socket(7) and tcp(7). level is SOL_SOCKET
- * (SO_LINGER) or IPPROTO_TCP.
+ * (SO_LINGER, SO_KEEPALIVE) or IPPROTO_TCP (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT,
+ * TCP_USER_TIMEOUT); others are kept and told. Keepalive is on to begin with: a peer that is
+ * silent for 10 s is asked whether it is there, and after 30 s everything outstanding ends with
+ * ETIMEDOUT.
  *
  * Returns 0. ENOTSUP: another level. ENOPROTOOPT: unknown name. EINVAL: optlen does not fit
  * the option, or its value is out of range.

@@ -1,4 +1,6 @@
 /* Sockets, addresses and names: everything but connect that needs no connection to a peer. */
+#include <netinet/tcp.h>
+
 #include "every_call.h"
 #include "suite.h"
 
@@ -412,10 +414,61 @@ static void a_bad_option_length_is_einval(void) {
     CHECK_OK(demi_close(qd));
 }
 
+static void keepalive_can_be_set_and_read(void) {
+    const struct {
+        int level, name, low;
+    } options[] = {{SOL_SOCKET, SO_KEEPALIVE, 0},
+                   {IPPROTO_TCP, TCP_KEEPIDLE, 1},
+                   {IPPROTO_TCP, TCP_KEEPINTVL, 1},
+                   {IPPROTO_TCP, TCP_KEEPCNT, 1},
+                   {IPPROTO_TCP, TCP_USER_TIMEOUT, 0}};
+    int qd = new_socket(AF_INET);
+
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        int level = options[i].level, name = options[i].name, want = i ? 7 : 1, got = -1, bad = -1;
+        socklen_t len = sizeof(got);
+
+        CHECK_OK(demi_setsockopt(qd, level, name, &want, sizeof(want)));
+        CHECK_OK(demi_getsockopt(qd, level, name, &got, &len));
+        CHECK_INT(got, want);
+        CHECK_INT(len, sizeof(got));
+        if (i)
+            CHECK_ERRNO(demi_setsockopt(qd, level, name, &bad, sizeof(bad)), EINVAL);
+        bad = 0;
+        CHECK_ERRNO(demi_setsockopt(qd, level, name, &bad, sizeof(bad)),
+                    options[i].low ? EINVAL : 0);
+    }
+    CHECK_OK(demi_close(qd));
+}
+
+static void a_quiet_connection_lives(void) {
+    const int two_seconds = 2000;
+    struct timespec longer = milliseconds(2500);
+    demi_qtoken_t pop = 0;
+    demi_qresult_t qr;
+    struct pair p;
+
+    if (new_pair(&local4, &p)) {
+        for (int i = 0; i < 2; i++)
+            CHECK_OK(demi_setsockopt(i ? p.client : p.server, IPPROTO_TCP, TCP_USER_TIMEOUT,
+                                     &two_seconds, sizeof(two_seconds)));
+        CHECK_OK(demi_pop(&pop, p.server));
+        CHECK_ERRNO(demi_wait(&qr, pop, &longer), ETIMEDOUT); /* the call's; the pop is pending */
+        finish(push_message(p.client, 64, 'q'), DEMI_OPC_PUSH);
+        qr = result_of(pop);
+        if (CHECK_INT(qr.qr_opcode, DEMI_OPC_POP))
+            CHECK_OK(demi_sgafree(&qr.qr_value.sga));
+    }
+    close_pair(&p);
+}
+
 const struct test_case option_cases[] = {
     {"SO_LINGER can be set and read back", linger_can_be_set_and_read},
     {"an unknown level answers ENOTSUP, an unknown name ENOPROTOOPT",
      an_unknown_option_or_level_is_refused},
     {"a bad option length answers EINVAL", a_bad_option_length_is_einval},
+    {"keepalive's options can be set and read back", keepalive_can_be_set_and_read},
+    {"a connection that is quiet for longer than its keepalive time lives",
+     a_quiet_connection_lives},
     {0},
 };
