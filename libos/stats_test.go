@@ -13,12 +13,11 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"catmint/libos/hello"
+	"catmint/libos/metrics/metricstest"
 	"catmint/rdma"
 	"catmint/rdma/sim"
 )
@@ -27,15 +26,7 @@ import (
 func scrape(t *testing.T, p *Process, path string) map[string]*dto.MetricFamily {
 	t.Helper()
 	require.NotNil(t, p.MetricsAddr())
-	resp, err := http.Get("http://" + p.MetricsAddr().String() + path)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	require.Equal(t, http.StatusOK, resp.StatusCode)
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
-	require.NoError(t, err)
-	_, err = io.Copy(io.Discard, resp.Body)
-	require.NoError(t, err)
+	families := metricstest.Get(t, "http://"+p.MetricsAddr().String()+path)
 	for name, f := range families {
 		assert.True(t, strings.HasPrefix(name, "catmint_"), name)
 		assert.NotEmpty(t, f.GetHelp(), name)

@@ -11,20 +11,11 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-)
 
-// parse reads text with Prometheus's own parser.
-func parse(t *testing.T, r io.Reader) map[string]*dto.MetricFamily {
-	t.Helper()
-	p := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := p.TextToMetricFamilies(r)
-	require.NoError(t, err)
-	return families
-}
+	"catmint/libos/metrics/metricstest"
+)
 
 func TestPrometheusReadsWhatIsWritten(t *testing.T) {
 	odd := "a \"quoted\" \\ name\nwith a second line"
@@ -33,7 +24,7 @@ func TestPrometheusReadsWhatIsWritten(t *testing.T) {
 	c.Add(1<<53, "engine", "1", "why", "\xff")
 	g := Family{Name: "y", Help: "How many y.", Type: Gauge}
 	g.Add(7)
-	got := parse(t, strings.NewReader(string(Text([]Family{c, {Name: "none", Type: Gauge}, g}))))
+	got := metricstest.Parse(t, strings.NewReader(string(Text([]Family{c, {Name: "none", Type: Gauge}, g}))))
 	require.Len(t, got, 2, "a family without samples is left out")
 
 	x := got["x_total"]
@@ -72,7 +63,7 @@ func TestAnHTTPClientGetsMetrics(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, http.StatusOK, resp.StatusCode)
 		assert.Equal(t, contentType, resp.Header.Get("Content-Type"))
-		assert.NotNil(t, parse(t, resp.Body)["answer"])
+		assert.NotNil(t, metricstest.Parse(t, resp.Body)["answer"])
 		require.NoError(t, resp.Body.Close())
 	}
 	resp, err := http.Head(base + "/metrics")

@@ -4,30 +4,21 @@ import (
 	"bufio"
 	"bytes"
 	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"catmint/libos/metrics/metricstest"
 )
 
 // forker starts a C program that knows nothing of metrics. It returns what it says, and what
 // ends it and returns its standard error.
 func forker(t *testing.T, addr string) (lines []string, end func() string) {
 	t.Helper()
-	dir := folder(t)
-	bin := filepath.Join(t.TempDir(), "forker")
-	out, err := exec.Command("cc", "-Wall", "-Wextra", "-Werror", "-I"+filepath.Join(root, "include"),
-		"programs/forker.c", "-L"+dir, "-ldemikernel", "-o", bin).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	cmd := exec.Command(bin)
-	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir, "DEMI_FABRIC=sim", "DEMI_METRICS_ADDR="+addr)
+	cmd := buildProgram(t, "forker")
+	cmd.Env = append(cmd.Env, "DEMI_FABRIC=sim", "DEMI_METRICS_ADDR="+addr)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	stdin, err := cmd.StdinPipe()
@@ -53,12 +44,7 @@ func TestACProgramServesMetricsByItsEnvironmentAloneAndAChildDoesNot(t *testing.
 	lines, end := forker(t, at)
 	require.Equal(t, []string{"child: 0", "parent: 1"}, lines)
 
-	resp, err := http.Get("http://" + at + "/metrics")
-	require.NoError(t, err)
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
+	families := metricstest.Get(t, "http://"+at+"/metrics")
 	assert.Contains(t, families, "catmint_connections")
 	assert.Empty(t, end())
 }

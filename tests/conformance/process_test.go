@@ -51,12 +51,13 @@ func TestABadEnvironmentVariableIsOneClearLineAndAnErrno(t *testing.T) {
 	require.Contains(t, lines[1], "demi_init: Invalid argument", "the suite's own line")
 }
 
-func buildSignals(t *testing.T) *exec.Cmd {
+// buildProgram builds one of the C programs as a user would, and returns it ready to start.
+func buildProgram(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
 	dir := folder(t)
-	bin := filepath.Join(t.TempDir(), "signals")
+	bin := filepath.Join(t.TempDir(), name)
 	out, err := exec.Command("cc", "-Wall", "-Wextra", "-Werror", "-I"+filepath.Join(root, "include"),
-		"programs/signals.c", "-L"+dir, "-ldemikernel", "-o", bin).CombinedOutput()
+		"programs/"+name+".c", "-L"+dir, "-ldemikernel", "-o", bin).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	cmd := exec.Command(bin)
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir)
@@ -80,7 +81,7 @@ func signals(t *testing.T, program *exec.Cmd, deed, name string) (syscall.Signal
 }
 
 func TestSignalsEndAProgramAsWithoutTheLibrary(t *testing.T) {
-	program := buildSignals(t)
+	program := buildProgram(t, "signals")
 	for name, want := range map[string]syscall.Signal{
 		"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT,
 		"PIPE": syscall.SIGPIPE, "USR1": syscall.SIGUSR1, "ALRM": syscall.SIGALRM, "ABRT": syscall.SIGABRT,
@@ -95,7 +96,7 @@ func TestSignalsEndAProgramAsWithoutTheLibrary(t *testing.T) {
 }
 
 func TestAProgramsOwnHandlersAndIgnoredSignalsStay(t *testing.T) {
-	program := buildSignals(t)
+	program := buildProgram(t, "signals")
 	for _, name := range []string{"INT", "TERM", "HUP", "PIPE", "USR1", "CHLD"} {
 		got, out := signals(t, program, "handle", name)
 		require.Zero(t, got, "%s: %s", name, out)

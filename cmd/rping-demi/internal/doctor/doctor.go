@@ -19,12 +19,12 @@ const (
 
 // A Finding is the outcome of one check.
 type Finding struct {
-	Check  string `json:"check"`             // what was looked at: kernel, device, port, ...
-	Status Status `json:"status"`            //
+	Check  string `json:"check"` // what was looked at: kernel, device, port, ...
+	Status Status `json:"status"`
 	Object string `json:"object,omitempty"`  // which device, port, file
 	Text   string `json:"text"`              // what was found
-	Do     string `json:"to_do,omitempty"`   // what to do, nothing if Status is OK
-	Code   Code   `json:"problem,omitempty"` // names what is wrong, for scripts
+	Do     string `json:"to_do,omitempty"`   // what to do; nothing if Status is OK
+	Code   Code   `json:"problem,omitempty"` // what is wrong, for scripts
 }
 
 // Code names a problem for scripts. It does not change with the text.

@@ -309,6 +309,15 @@ func TestInfiniBandIsUsedThroughIPoIB(t *testing.T) {
 	assert.Equal(t, "ib0", r.Addresses[0].Netdev)
 }
 
+func TestAnIWARPDeviceNeedsNoGIDs(t *testing.T) {
+	m := newMachine(t)
+	m.file("sys/class/infiniband/rxe0/node_type", "4: RNIC")
+	m.remove("sys/class/infiniband/rxe0/ports/1/gids")
+	r := m.examine()
+	assert.Equal(t, OK, r.Verdict, "%+v", r.Findings)
+	assert.Len(t, r.Addresses, 1)
+}
+
 func TestAReportIsOneLineAFindingAndTheVerdictLast(t *testing.T) {
 	m := newMachine(t)
 	m.file("sys/class/infiniband/rxe0/ports/1/state", "1: DOWN")

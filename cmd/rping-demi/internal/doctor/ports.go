@@ -122,7 +122,8 @@ func (x *exam) checkPort(d *device, port string) bool {
 		return false
 	}
 	x.ok("port", object, "%s is active, %s", object, linkText(layer, d.netdev))
-	return !ethernet || x.checkGIDs(d, port, object)
+	iWARP := strings.HasPrefix(x.read("sys/class/infiniband", d.name, "node_type"), "4") // RNIC: no GID stands for an address
+	return !ethernet || iWARP || x.checkGIDs(d, port, object)
 }
 
 func linkText(layer, netdev string) string {
