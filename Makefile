@@ -98,6 +98,15 @@ test-interop: build ## run rping-demi against stock rping on Soft-RoCE; a table 
 	@$(GO) build -trimpath -o $(BUILD)/interop ./tests/interop
 	@$(SOFT_ROCE) run --timeout 30m -- $(BUILD)/interop $(INTEROP_FLAGS)
 
+.PHONY: faults-agent
+faults-agent: packages
+	@$(GO) build -trimpath -o $(BUILD)/faults-agent ./tests/faults/agent
+
+.PHONY: test-faults
+test-faults: setup faults-agent ## do harm to one of two Soft-RoCE hosts; a table of what became of it
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BUILD)/faults ./tests/faults
+	@$(BUILD)/faults --agent $(BUILD)/faults-agent $(FAULTS_FLAGS)
+
 .PHONY: lint
 lint: packages ## static checks of Go and C
 	$(GO) vet -tags rdma,rdma2,qemu ./...
