@@ -36,6 +36,7 @@ build: packages $(SOFT_ROCE) $(BUILD)/rping-demi lib ## build everything into bu
 	@scripts/build-examples.sh
 	@scripts/build-conformance.sh
 	@$(GO) build -trimpath -o $(BUILD)/hello-go ./examples/go/hello
+	@$(GO) build -trimpath -o $(BUILD)/hello-conn ./examples/go/hello-conn
 
 .PHONY: $(BUILD)/rping-demi
 $(BUILD)/rping-demi:

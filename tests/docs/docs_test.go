@@ -37,6 +37,7 @@ func block(t *testing.T, language, mark string) string {
 func TestTheProgramsOfTheREADMEAreTheExamples(t *testing.T) {
 	assert.Equal(t, withoutTitle(read(t, "examples/c/hello.c")), block(t, "c", "demi_connect"))
 	assert.Equal(t, withoutTitle(read(t, "examples/go/hello/main.go")), block(t, "go", "libos.New"))
+	assert.Equal(t, withoutTitle(read(t, "examples/go/hello-conn/main.go")), block(t, "go", "rdmanet.Dial"))
 }
 
 // withoutTitle is a source without the comment in its first line.

@@ -19,7 +19,7 @@ func TestTheExamplesGetTheirEcho(t *testing.T) {
 	addr := os.Getenv("SOFT_ROCE_ADDR")
 	require.NotEmpty(t, addr, "run by soft-roce test")
 	build := filepath.Join(root, "build")
-	for _, program := range []string{"hello", "hello-go"} {
+	for _, program := range []string{"hello", "hello-go", "hello-conn"} {
 		t.Run(program, func(t *testing.T) {
 			require.FileExists(t, filepath.Join(build, program), "run make build before")
 			server := exec.CommandContext(t.Context(), filepath.Join(build, "rping-demi"), "-s", "-a", addr)
