@@ -113,6 +113,7 @@ int dp_conn_close(struct dp_conn *c, bool full) {
     flow_close(&c->flow, full ? FLOW_FULL : FLOW_HALF);
     if (full)
         dp_recv_drop(c);
+    dp_send_release(c);
     dp_conn_settle(c);
     dp_unlock(c->engine);
     return 0;

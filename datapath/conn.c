@@ -210,6 +210,7 @@ int dp_conn_set_peer(struct dp_conn *c, const struct sockaddr *addr, socklen_t l
 static void init_fast(struct dp_conn *c) {
     uint32_t in_line = c->max_inline > FRAME_HEADER_SIZE ? c->max_inline - FRAME_HEADER_SIZE : 0;
 
+    c->fast.turn = UINT64_MAX; /* nothing has been pushed yet */
     c->fast.send_id = dp_wr_id(DP_WR_SEND, c->gen, c->index, 0);
     c->fast.send_sge[0] =
         (struct ibv_sge){.addr = (uintptr_t)c->fast.header, .length = FRAME_HEADER_SIZE};

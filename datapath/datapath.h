@@ -294,6 +294,10 @@ int dp_engine_channel_event(struct dp_engine *e);
 
 /* ---- Push, pop and memory ------------------------------------------------------------ */
 
+/*
+ * Messages go out in the order of the pushes. Three go at once after each wait; more may be held
+ * back while the send queue is busy, until there are some, or somebody waits or polls (send.c).
+ */
 int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out);
 int dp_pop(int32_t qd, demi_qtoken_t *qt_out);
 /* A null sga (zero segments) when there is no memory, size is 0 or above 1 GiB. */

@@ -153,8 +153,13 @@ HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
                     !flow_is_plain(&c->flow) || flow_data_credit(&c->flow) == 0 ||
                     c->tx_head - c->tx_tail + c->tx_reserve >= c->send_depth || !e->tokens.free))
         return push_locked(c, qd, sga, qt_out);
+    /* The first two pushes since somebody waited go this way; more are a burst. */
+    uint64_t since = c->fast.turn ^ e->activity;
+    if (DP_UNLIKELY(since - 1 < DP_TURN - 1))
+        return push_locked(c, qd, sga, qt_out);
     if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga)) && !check_array(e, sga))
         return unlock_invalid(e);
+    c->fast.turn = e->activity + (since == 0);
     struct ibv_send_wr *wr = &c->fast.send, *bad;
     uint32_t slot = c->tx_head & c->send_mask;
     bool signal = ++c->tx_quiet >= c->tx_signal;
@@ -229,7 +234,7 @@ HOT int pop(int32_t qd, demi_qtoken_t *qt_out) {
     struct dp_conn *c = lock_conn(qd, &e);
     if (DP_UNLIKELY(!c))
         return pop_any(qd, qt_out);
-    if (DP_UNLIKELY(c->in_head != c->in_tail || !flow_is_plain(&c->flow) ||
+    if (DP_UNLIKELY(c->in_head != c->in_tail || c->held || !flow_is_plain(&c->flow) ||
                     c->phase != DP_CONN_OPEN || !e->tokens.free ||
                     qt_alloc(&e->tokens, qd, DEMI_OPC_POP, &s)))
         return pop_locked(c, qd, qt_out);
@@ -419,6 +424,13 @@ static __attribute__((noinline)) int wait_any_one(demi_qtoken_t qt, demi_qresult
     return dp_wait_any_slow(&qt, 1, qr_out, &offset, timeout);
 }
 
+/* The same, locked at entry. */
+COLD int wait_unlocked(struct dp_engine *e, demi_qtoken_t qt, demi_qresult_t *qr_out,
+                       const struct timespec *timeout) {
+    dp_unlock(e);
+    return wait_any_one(qt, qr_out, timeout);
+}
+
 /* The rest of poll_for, which has polled once. Locked at entry. */
 static __attribute__((noinline)) int polled(struct dp_engine *e, struct qt_slot *s,
                                             demi_qtoken_t qt, demi_qresult_t *qr_out,
@@ -486,7 +498,7 @@ static __attribute__((noinline)) int poll_for(struct dp_engine *e, struct qt_slo
         (void)dp_poll_locked(e);
         return polled(e, s, qt, qr_out, timeout);
     }
-    if (DP_UNLIKELY((e->activity & 15) == 0))
+    if (DP_UNLIKELY((e->activity & 15 * DP_TURN) == 0))
         poll_turn(e, q);
     int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
     if (DP_UNLIKELY(n > 1))
@@ -512,7 +524,9 @@ HOT int wait_one(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec
         return EINVAL;
     if (!try_lock(e))
         return wait_any_one(qt, qr_out, timeout);
-    __atomic_store_n(&e->activity, e->activity + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->activity, e->activity + DP_TURN, __ATOMIC_RELAXED);
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->held)))
+        return wait_unlocked(e, qt, qr_out, timeout); /* sends them first */
     struct qt_slot *s = qt_slot_of(&e->tokens, qt);
     if (DP_UNLIKELY(!s))
         return unlock_invalid(e);

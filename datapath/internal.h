@@ -36,8 +36,10 @@
 #define DP_POLL_BATCH 32   /* completions taken from a CQ at once */
 #define DP_TX_BATCH 16     /* work requests in one post list of sends, */
 #define DP_RECV_LIST 16    /* and of receives */
+#define DP_TX_AT_ONCE 3u   /* pushes of a burst that never wait for others: send.c */
 #define DP_MIN_SEND_DEPTH 8
 #define DP_SPIN_NS 20000 /* default of dp_config.spin_ns */
+#define DP_TURN 256      /* steps of dp_engine.activity: room to count pushes below, send.c */
 
 /* ---- Work request ids ------------------------------------------------------------------ */
 
@@ -198,7 +200,9 @@ struct dp_conn {
     struct dp_tx *tx;
     struct arena_block *headers; /* DP_HEADER_ROOM for each entry of tx */
     uint32_t headers_lkey;
-    struct qt_list pending;    /* pushes not posted yet, oldest first */
+    struct qt_list pending; /* pushes not posted yet, oldest first */
+    bool held;              /* they are a burst's, and wait for more: in dp_engine.held */
+    TAILQ_ENTRY(dp_conn) held_link;
     struct qt_list doomed;     /* pushes that came back with an error, oldest first */
     struct dp_source *sources; /* by number of RTS, DP_SOURCES; made at the first large push */
     uint32_t src_tail;         /* oldest RTS without an answer */
@@ -262,6 +266,7 @@ struct dp_conn {
         uint32_t most;       /* longest payload that goes this way; 0: none, or not established */
         uint32_t recv_class; /* of a receive's block */
         uint64_t pushes, pops;
+        uint64_t turn;    /* dp_engine.activity at the last push | pushes since that changed, - 1 */
         uint64_t listed;  /* pops whose receives are posted with others */
         uint64_t send_id; /* of entry 0 of the send queue */
         struct ibv_send_wr send;
@@ -313,13 +318,14 @@ struct dp_engine {
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
     struct dp_cq *turn; /* of fast.c: the CQ that it polls next beside the awaited one, or NULL */
     struct dp_conn_list dirty;
+    struct dp_conn_list held;    /* connections whose pushes are held back */
     struct dp_conn_list watched; /* open connections with a limit to their silence */
     uint32_t starved;    /* connections without memory for receives, or for large messages */
     uint64_t prefetched; /* as dp_conn.prefetched, of all connections */
 
     uint32_t wake_seq; /* futex; changes with each ring */
     int wake_fd;       /* eventfd: rings the leader */
-    uint64_t activity; /* atomic */
+    uint64_t activity; /* atomic: times that the application has waited, in steps of DP_TURN */
     uint64_t done_seq; /* tokens completed so far: has anything changed since a look? */
     uint64_t naps;     /* times that the CQs were armed: somebody was about to sleep */
 
@@ -489,8 +495,12 @@ static inline struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, 
 
 /* As dp_push, whatever has to be done, on a connection whose engine is locked. */
 int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out);
-/* Sends what may be sent: pushes in order, then control frames. Locked. */
+/* Sends what may be sent, unless it is held back: pushes in order, then control frames. Locked. */
 void dp_send_pump(struct dp_conn *c);
+/* Pushes of c are held back no longer; whoever calls this settles c. Locked. */
+void dp_send_release(struct dp_conn *c);
+/* The same of every connection of an engine, each of which is dirty then. Locked. */
+void dp_send_release_all(struct dp_engine *e);
 /* A completion of the send queue. Locked. */
 void dp_send_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status);
 /* Every send counts as flushed; called when the queue pair is no more. Locked. */

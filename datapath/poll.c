@@ -49,6 +49,8 @@ int dp_poll_locked(struct dp_engine *e) {
     struct dp_cq *q;
     int total = 0;
 
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->held)))
+        dp_send_release_all(e); /* they go with what is settled below */
     TAILQ_FOREACH(q, &e->cqs, link) {
         int n;
         /* A full batch says that more may wait; a bound keeps the lock's holder short. */

@@ -346,9 +346,12 @@ int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out) {
         return rc;
     *qt_out = qt_token(&e->tokens, s);
     s->owner = c;
+    bool held = c->held;
+    if (DP_UNLIKELY(held))
+        dp_send_release(c); /* and sends below */
     if (c->pops.head || !answer(c, s)) {
         qt_list_push_back(&c->pops, s);
-        if (DP_UNLIKELY(c->fetch_read != c->fetch_tail) && c->phase == DP_CONN_OPEN)
+        if (DP_UNLIKELY(c->fetch_read != c->fetch_tail || held) && c->phase == DP_CONN_OPEN)
             dp_conn_settle(c); /* a large message that was left where it is */
     } else if (c->phase == DP_CONN_OPEN) {
         dp_conn_settle(c); /* a receive is free: credits move with pops, too */

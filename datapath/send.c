@@ -7,6 +7,14 @@
  * for a completion only now and then; an entry of the send queue is free again once a
  * completion at or after it has been seen. Entries are an account of their own: a credit
  * from the peer frees none. RDMA READs (rendezvous.c) take entries, too.
+ *
+ * Bursts. The first three pushes on a connection since somebody last waited on its engine are
+ * posted at once, always. More of them, while the send queue is busy, are held back and
+ * posted in lists: at the eighth and the sixteenth, then sixteen at once; or when somebody
+ * waits, polls, pops from the connection or closes it. The queue is busy while a signalled
+ * send's completion has not been taken: so pushes are held only if a completion is to come,
+ * whose event wakes whoever keeps watch for an application that does nothing more; that poll
+ * sends them.
  */
 #include "internal.h"
 
@@ -207,9 +215,61 @@ static bool add_next(struct dp_conn *c, struct batch *b, struct qt_slot **next) 
     return true;
 }
 
+void dp_send_release(struct dp_conn *c) {
+    if (c->held)
+        TAILQ_REMOVE(&c->engine->held, c, held_link);
+    c->held = false;
+}
+
+void dp_send_release_all(struct dp_engine *e) {
+    struct dp_conn *c;
+
+    while ((c = TAILQ_FIRST(&e->held))) {
+        dp_send_release(c);
+        dp_conn_dirty(c);
+    }
+}
+
+/* Pushes on c since somebody last waited; those that do not count any more are DP_TURN. */
+static uint32_t burst(const struct dp_conn *c) {
+    uint64_t since = c->fast.turn ^ c->engine->activity;
+    return since < DP_TURN ? (uint32_t)since + 1 : 0;
+}
+
+/* Counts a push that is being made. */
+static void count_push(struct dp_conn *c) {
+    uint32_t n = burst(c);
+    c->fast.turn = c->engine->activity + (n < DP_TURN ? n : n - 1);
+}
+
+/* Whether the push that has been counted last, and is not pending yet, shall wait for others. */
+static bool holds_back(const struct dp_conn *c) {
+    uint32_t n = burst(c), list = (uint32_t)c->pending.len + 1;
+
+    return n > DP_TX_AT_ONCE && n != DP_TX_BATCH / 2 && n != DP_TX_BATCH && list < DP_TX_BATCH &&
+           c->tx_signaled && c->phase == DP_CONN_OPEN && flow_may_send_data(&c->flow) &&
+           list < flow_data_credit(&c->flow) &&
+           entries_used(c) + c->tx_reserve + list < c->send_depth;
+}
+
+/* The last send of a burst's list is signalled: the clock for the next one. */
+static void signal_last(struct dp_conn *c, struct batch *b) {
+    struct dp_tx *tx = &c->tx[(c->tx_head - 1) & c->send_mask];
+
+    if (tx->signaled)
+        return;
+    tx->signaled = true;
+    b->wr[b->n - 1].send_flags |= IBV_SEND_SIGNALED;
+    c->tx_signaled++;
+    c->tx_quiet = 0;
+}
+
 void dp_send_pump(struct dp_conn *c) {
     struct batch b;
 
+    if (DP_UNLIKELY(c->held) && c->tx_signaled)
+        return;
+    dp_send_release(c);
     do {
         struct qt_slot *next = c->pending.head;
         b.n = 0;
@@ -217,6 +277,8 @@ void dp_send_pump(struct dp_conn *c) {
             continue;
         if (b.n == 0)
             return;
+        if (DP_UNLIKELY(burst(c) >= DP_TX_AT_ONCE))
+            signal_last(c, &b);
         post(c, &b);
     } while (b.n == DP_TX_BATCH && c->phase == DP_CONN_OPEN);
 }
@@ -265,6 +327,7 @@ void dp_send_purge(struct dp_conn *c) {
 void dp_send_fail_pending(struct dp_conn *c, int err) {
     struct qt_slot *s;
 
+    dp_send_release(c);
     while ((s = qt_list_pop_front(&c->doomed)))
         dp_fail(c->engine, s, err);
     while ((s = c->pending.head))
@@ -298,16 +361,19 @@ static int push_error(const struct dp_conn *c) {
     return flow_push_error(&c->flow);
 }
 
-/* Takes hold of the bytes of a push, for as long as they are needed. Locked. */
-static int hold(struct dp_conn *c, const demi_sgarray_t *sga, struct arena_block **block,
+/*
+ * Takes hold of the bytes of a push, for as long as they are needed. now: it is not to wait for
+ * others. Locked.
+ */
+static int hold(struct dp_conn *c, const demi_sgarray_t *sga, bool now, struct arena_block **block,
                 uint32_t *lkey) {
     uint32_t len = sga->sga_segs[0].sgaseg_len;
     bool in_line = fits_inline(c, len);
 
     *block = NULL;
     *lkey = 0;
-    if (in_line && !c->pending.head && c->phase == DP_CONN_OPEN && flow_may_send_data(&c->flow) &&
-        entries_used(c) + c->tx_reserve < c->send_depth)
+    if (in_line && now && !c->pending.head && c->phase == DP_CONN_OPEN &&
+        flow_may_send_data(&c->flow) && entries_used(c) + c->tx_reserve < c->send_depth)
         return arena_check(sga); /* copied before this call returns */
     int rc = arena_hold(sga, block);
     if (rc || in_line)
@@ -342,7 +408,10 @@ int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_
     if (sga->sga_numsegs != 1 || sga->sga_segs[0].sgaseg_len == 0)
         return EINVAL;
     bool large = sga->sga_segs[0].sgaseg_len > c->max_payload;
-    int rc = DP_LIKELY(!large) ? hold(c, sga, &block, &lkey) : hold_large(c, sga, &block, &lkey);
+    count_push(c);
+    bool later = holds_back(c);
+    int rc =
+        DP_LIKELY(!large) ? hold(c, sga, !later, &block, &lkey) : hold_large(c, sga, &block, &lkey);
     if (DP_UNLIKELY(rc))
         return rc;
     rc = qt_alloc(&e->tokens, qd, DEMI_OPC_PUSH, &s);
@@ -366,7 +435,12 @@ int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_
     s->u32 = lkey;
     s->u64 = large ? DP_PUSH_LARGE : 0;
     qt_list_push_back(&c->pending, s);
-    if (c->phase == DP_CONN_OPEN) {
+    if (later) {
+        if (!c->held)
+            TAILQ_INSERT_TAIL(&e->held, c, held_link);
+        c->held = true;
+    } else if (c->phase == DP_CONN_OPEN) {
+        dp_send_release(c);
         dp_send_pump(c);
         if (DP_UNLIKELY(c->phase != DP_CONN_OPEN))
             dp_close_settle(c);

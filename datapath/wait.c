@@ -208,7 +208,7 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
         rc = a->check(e, a);
         if (rc >= 0)
             return rc;
-        __atomic_store_n(&e->activity, e->activity + 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&e->activity, e->activity + DP_TURN, __ATOMIC_RELAXED);
         (void)dp_poll_locked(e);
         if (e->done_seq != seen) {
             seen = e->done_seq;
@@ -248,8 +248,12 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
 static int wait_locked(struct dp_engine *e, struct awaited *a, struct deadline *d) {
     d->cancel = dp_cancel_off();
     dp_lock(e);
-    __atomic_store_n(&e->activity, e->activity + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->activity, e->activity + DP_TURN, __ATOMIC_RELAXED);
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->held)))
+        dp_send_release_all(e);
     int rc = e->alive ? wait_for(e, a, d) : EINVAL;
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
+        dp_poll_settle(e); /* there was no poll, which does it */
     hand_over(e);
     dp_unlock(e);
     dp_cancel_back(d->cancel);

@@ -18,6 +18,11 @@ func TestEngineFlow(t *testing.T) {
 	ctest.Run(t, engineProgram(t, "engine_flow_test.c"), ctest.Address)
 }
 
+func TestEngineBursts(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_burst_test.c"), ctest.Address)
+}
+
 func TestEngineWindow(t *testing.T) {
 	t.Parallel()
 	p := engineProgram(t, "engine_window_test.c")

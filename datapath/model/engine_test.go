@@ -49,8 +49,8 @@ type seen struct {
 	found string // r: a receive, R: a READ, as the poll found them
 	sent  [2][]cwire.Frame
 	flow  [2]cwire.Flow
-	// Pushes that wait, messages unread, pops that wait.
-	pending, unread, waiting [2]int
+	// Pushes that wait, messages unread, pops that wait, and 1: pushes are held back as a burst's.
+	pending, unread, waiting, held [2]int
 }
 
 func (e *engine) do(format string, args ...any) (seen, error) {
@@ -82,7 +82,7 @@ func (e *engine) do(format string, args ...any) (seen, error) {
 			return s, err
 		}
 		copy((*[unsafe.Sizeof(cwire.Flow{})]byte)(unsafe.Pointer(&s.flow[i]))[:], b)
-		if _, err := fmt.Sscan(p[2], &s.pending[i], &s.unread[i], &s.waiting[i]); err != nil {
+		if _, err := fmt.Sscan(p[2], &s.pending[i], &s.unread[i], &s.waiting[i], &s.held[i]); err != nil {
 			return s, err
 		}
 	}
@@ -92,11 +92,13 @@ func (e *engine) do(format string, args ...any) (seen, error) {
 // pairing drives the model beside the engine. The model is told what the engine's poll found and
 // by how much it let its window grow; all else it must know by itself.
 type pairing struct {
-	c     Config
-	s     State
-	waits [2]int // pops that wait
-	sent  [2][]cwire.Frame
-	log   []string
+	c      Config
+	s      State
+	waits  [2]int  // pops that wait
+	pushed [2]int  // since this side's application last waited
+	held   [2]bool // pushes are held back
+	sent   [2][]cwire.Frame
+	log    []string
 }
 
 func (p *pairing) views() *[2]cwire.View {
@@ -138,6 +140,14 @@ func (p *pairing) settle(i int, s *seen) error {
 		if ok, err := p.try(i, Grow); !ok || err != nil {
 			return fmt.Errorf("the window of side %d grows when it must not: %w", i, err)
 		}
+	}
+	p.held[i] = s.held[i] != 0
+	if p.held[i] {
+		// A burst waits for more pushes, at most until somebody polls.
+		if p.pushed[i] <= 3 {
+			return fmt.Errorf("side %d holds back a push, the %dth since it waited", i, p.pushed[i])
+		}
+		return nil
 	}
 	for {
 		ok, err := p.try(i, SendData)
@@ -254,6 +264,12 @@ func (p *pairing) step(rng *rand.Rand, do func(string, ...any) (seen, error), cl
 	e := &p.s.E[i]
 	poll := func(how string, most int) error {
 		s, err := do("%s %d %d", how, i, most)
+		if err == nil && s.held[i] != 0 {
+			err = fmt.Errorf("side %d holds pushes back when it has polled", i)
+		}
+		if how == "F" {
+			p.pushed[i] = 0
+		}
 		if err == nil {
 			err = p.found(i, &s)
 		}
@@ -267,6 +283,9 @@ func (p *pairing) step(rng *rand.Rand, do func(string, ...any) (seen, error), cl
 		ok, err := p.try(i, a)
 		if !ok || err != nil {
 			return err
+		}
+		if a == PushEager || a == PushLarge {
+			p.pushed[i]++
 		}
 		s, err := do(format, args...)
 		if err == nil {
@@ -299,7 +318,7 @@ func (p *pairing) step(rng *rand.Rand, do func(string, ...any) (seen, error), cl
 			err = p.agree(&s)
 		}
 		return err
-	case die < 63:
+	case die < 63 && !p.held[i]: // it would wait, too
 		return act(SendPing, "K %d", i)
 	case die < 65 && closing:
 		return act(CloseHalf, "C %d 1", i)

@@ -12,8 +12,9 @@
  *   F side n                  the same by waiting, for no time, for the oldest pop
  *
  * The answer: what the poll found (r: a receive, R: a READ), then for each side the headers of
- * the frames that it sent, its struct flow, and its pushes that wait, messages unread and pops
- * that wait. Bytes are in hexadecimal. datapath/model drives it: engine_test.go there.
+ * the frames that it sent, its struct flow, and its pushes that wait, messages unread, pops that
+ * wait, and whether it holds its pushes back (1) to make a list of them. Bytes are in hexadecimal.
+ * datapath/model drives it: engine_test.go there.
  */
 #include "internal.h"
 #include "world.h"
@@ -230,8 +231,8 @@ static void answer(void) {
         nsent[i] = 0;
         printf("|");
         print_hex(&c->flow, sizeof(c->flow));
-        printf("|%u %u %u|", (unsigned int)c->pending.len, (unsigned int)(c->in_tail - c->in_head),
-               (unsigned int)c->pops.len);
+        printf("|%u %u %u %d|", (unsigned int)c->pending.len,
+               (unsigned int)(c->in_tail - c->in_head), (unsigned int)c->pops.len, c->held);
     }
     printf("\n");
     fflush(stdout);
