@@ -131,7 +131,8 @@ static void command(struct dp_conn *c, int err, bool hard) {
         c->phase = DP_CONN_FLUSHING;
         c->err = err;
         c->err_hard = hard;
-    } else if (hard && c->phase == DP_CONN_FLUSHING && !c->err_hard) {
+    } else if (hard && c->phase == DP_CONN_FLUSHING && !c->err_hard && err != c->err) {
+        /* Another error than that of which libos was told, which may be that of an orderly end. */
         c->err = err;
         c->err_hard = true;
     }

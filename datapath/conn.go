@@ -111,8 +111,9 @@ func (c *Conn) Fail(errno syscall.Errno) error {
 	return errnoErr(C.dp_conn_fail(c.c, C.int(errno)))
 }
 
-// Disconnected says that the CM reported the end of the connection: errno 0 if the close
-// was orderly. NoticeFlushed follows when posted work is accounted for.
+// Disconnected says that the connection is over: everything outstanding ends with errno, or if
+// that is 0 as FIN and FIN_ACK say: orderly, or with ECONNRESET. NoticeFlushed follows when
+// posted work is accounted for.
 func (c *Conn) Disconnected(errno syscall.Errno) error {
 	return errnoErr(C.dp_conn_disconnected(c.c, C.int(errno)))
 }

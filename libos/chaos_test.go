@@ -3,6 +3,7 @@ package libos
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,11 +22,16 @@ import (
 // clients connect, talk and close. Whatever happens, each token ends, once, and shutting
 // down (newPair) finds nothing left.
 func TestUnderFaultsEveryTokenEndsAndNothingIsLeftBehind(t *testing.T) {
-	seeds := 60
+	first, seeds := 0, 60
 	if testing.Short() {
 		seeds = 12
 	}
-	for seed := range seeds {
+	// More of them, or those that have failed: CATMINT_CHAOS=FIRST,NUMBER.
+	if s := os.Getenv("CATMINT_CHAOS"); s != "" {
+		_, err := fmt.Sscanf(s, "%d,%d", &first, &seeds)
+		require.NoError(t, err, "CATMINT_CHAOS=%q", s)
+	}
+	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { chaos(t, uint64(seed)) })
 	}
 }
@@ -71,24 +77,8 @@ func chaos(t *testing.T, seed uint64) {
 		}
 	}
 
-	stop := make(chan struct{})
-	var polling, serving, wg sync.WaitGroup
-	for _, n := range []*node{p.a, p.b} { // seeded delivery happens in polls
-		polling.Go(func() {
-			tick := time.NewTicker(time.Millisecond)
-			defer tick.Stop()
-			for {
-				select {
-				case <-stop:
-					return
-				case <-tick.C:
-					for range 50 {
-						n.e.Datapath().Poll()
-					}
-				}
-			}
-		})
-	}
+	p.keepPolling(t)
+	var serving, wg sync.WaitGroup
 	hung := make(chan string, 1000)
 	wait := func(n *node, what string, qt datapath.Token) (datapath.Result, error) {
 		r, err := n.e.Wait(within(t), qt)
@@ -169,11 +159,36 @@ func chaos(t *testing.T, seed uint64) {
 	serving.Wait()
 	p.a.quiesce(t)
 	p.b.quiesce(t)
-	close(stop)
-	polling.Wait()
 	t.Logf("clients %+v; server %+v", p.a.p.Stats(), p.b.p.Stats())
 	close(hung)
 	for h := range hung {
 		t.Error(h)
 	}
+}
+
+// keepPolling polls both sides until the test ends: seeded delivery happens in polls.
+func (p *pair) keepPolling(t *testing.T) {
+	t.Helper()
+	stop := make(chan struct{})
+	var polling sync.WaitGroup
+	for _, n := range []*node{p.a, p.b} {
+		polling.Go(func() {
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+					for range 50 {
+						n.e.Datapath().Poll()
+					}
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		close(stop)
+		polling.Wait()
+	})
 }

@@ -221,6 +221,9 @@ func (d *dataEndpoint) flush(err syscall.Errno) {
 	if serr := d.qp.SetError(); serr != nil {
 		d.e.log.Debug("move the queue pair to the error state", "err", serr)
 	}
+	if err == syscall.ECONNRESET {
+		err = 0 // unless FIN and FIN_ACK say that the close was orderly, which the data plane knows
+	}
 	if ferr := d.dp.Disconnected(err); ferr != nil {
 		d.e.log.Debug("flush", "err", ferr)
 	}

@@ -1,7 +1,10 @@
 package libos
 
 import (
+	"fmt"
+	"net/netip"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,4 +69,27 @@ func TestSOLingerBoundsACloseWhateverThePeerDoes(t *testing.T) {
 	}
 	require.NoError(t, s.SetLinger(0))
 	require.NoError(t, s.Close())
+}
+
+// The close that the peer acknowledged is the end of the connection, however late the queue pair
+// is flushed when DISCONNECTED has come: a push answers EPIPE, as it did before, and not
+// ECONNRESET.
+func TestAfterThePeersCloseAPushIsEPIPEHoweverLateItIsTornDown(t *testing.T) {
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			p := newPair(t, testConfig(), sim.Config{Seed: seed, SeededDelivery: true})
+			p.keepPolling(t)
+			l, at := p.b.listen(t, p.b.addr, 1)
+			c := p.a.connect(t, netip.AddrPort{}, at)
+			s := p.b.accept(t, l)
+			require.NoError(t, c.Close())
+			for ended := false; !ended; {
+				ended = p.net.Census().QPs == 0
+				qt, err := s.Push([]byte("too late"))
+				require.NoError(t, err)
+				require.Equal(t, syscall.EPIPE, p.b.waitErrno(t, qt))
+				require.Empty(t, p.b.recv(t, s))
+			}
+		})
+	}
 }

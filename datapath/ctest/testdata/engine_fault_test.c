@@ -112,6 +112,47 @@ static void a_connection_may_break_at_every_point(void) {
     }
 }
 
+/* A push after the peer's close, when libos has given the end of the connection a reason. */
+static int64_t push_after_the_end(uint64_t seed, int err) {
+    struct setup u = world_defaults();
+    struct ibv_qp_attr dead = {.qp_state = IBV_QPS_ERR};
+    struct world w;
+
+    u.fabric.delivery = SIM_DELIVER_SEEDED;
+    u.fabric.seed = seed;
+    world_open(&w, u);
+    CHECK_EQ(dp_conn_close(w.b.conn, true), 0);
+    while (w.a.fin == 0) { /* not to rest: what answers the FIN is under way */
+        dp_engine_poll(w.b.engine);
+        dp_engine_poll(w.a.engine);
+        side_notices(&w.a);
+    }
+    must_fail(must_push(&w.a, 64, 1, 0), EPIPE);
+    CHECK_EQ(sim_slow_ops()->modify_qp(w.a.qp, &dead, IBV_QP_STATE), 0);
+    while (w.a.broken == 0) {
+        dp_engine_poll(w.a.engine);
+        side_notices(&w.a);
+    }
+    CHECK_EQ(w.a.broken_err, ECONNRESET);
+    CHECK_EQ(dp_conn_disconnected(w.a.conn, err), 0);
+    world_run(&w);
+    demi_qresult_t qr = redeem(must_push(&w.a, 64, 1, 1));
+    CHECK_EQ(qr.qr_opcode, DEMI_OPC_FAILED);
+    world_close(&w);
+    return qr.qr_ret;
+}
+
+/* libos repeats what it was told when the queue pair failed, or knows more than the engine. */
+static void an_orderly_end_stays_one_unless_libos_knows_more(void) {
+    int gone = 0;
+
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        CHECK_EQ(push_after_the_end(seed, ECONNRESET), EPIPE);
+        gone += push_after_the_end(seed, ENODEV) == ENODEV; /* unless it had ended before */
+    }
+    CHECK(gone > 0);
+}
+
 static void a_dead_peer_fails_everything_with_etimedout(void) {
     struct world w;
     struct record ra;
@@ -436,6 +477,7 @@ static void an_aborted_engine_fails_everything_with_its_errno(void) {
 int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(a_connection_may_break_at_every_point),
+        TEST(an_orderly_end_stays_one_unless_libos_knows_more),
         TEST(a_dead_peer_fails_everything_with_etimedout),
         TEST(an_error_completion_names_its_errno),
         TEST(a_refused_post_breaks_one_connection_only),
