@@ -68,7 +68,7 @@ type conn struct {
 	taken  uint64 // progress when the linger timer was started
 	detail string // what CM, the peer or a call said last, for the error message
 	cause  error  // the error of a call, nil when detail is somebody else's word
-	advice string // what to do about a refusal by a program that listens, "" if none does
+	advice string // what to do about the peer's refusal, "" if its errno says enough
 
 	timers  [connfsm.NumTimers]*time.Timer
 	queue   []connfsm.Event
@@ -286,14 +286,11 @@ func (c *conn) cmEvent(ev rdma.Event) {
 		out.Reason = ev.Status
 		c.cause = nil
 		c.detail = fmt.Sprintf("rejected, reason %d (%s)", ev.Status, rdma.RejectReason(ev.Status))
-		c.advice = ""
-		if rdma.RejectReason(ev.Status) == rdma.RejectConsumerDefined {
-			c.advice = "a program of another protocol listens there: check the port"
-		}
+		c.advice = rejectAdvice(rdma.RejectReason(ev.Status))
 		if r, err := hello.ParseReject(ev.PrivateData); err == nil {
 			out.Err = r.Reason.Errno()
 			c.detail = r.Error()
-			c.advice = "the server is there and takes nobody now: try again later"
+			c.advice = refusalAdvice(out.Err)
 		}
 	case ev.Status < 0:
 		out.Err = syscall.Errno(-ev.Status)
@@ -372,7 +369,7 @@ func (c *conn) failure(op string, err syscall.Errno, from connfsm.State) *Connec
 	} else {
 		ce.Hint = hint(err, c.cause, c.dst.Addr().IsLoopback())
 	}
-	if err == syscall.ECONNREFUSED && c.advice != "" {
+	if c.advice != "" && err != syscall.ECANCELED {
 		ce.Hint = c.advice
 	}
 	return ce

@@ -73,11 +73,48 @@ func hint(err syscall.Errno, cause error, loopback bool) string {
 	case err == syscall.ENOMEM:
 		return "locked memory is used up: raise it with `ulimit -l unlimited`"
 	case err == syscall.EAGAIN:
-		return "queue pairs, completion queues or tokens are used up: close connections and try again"
+		return "queue pairs, completion queues, file descriptors (see ulimit -n) or tokens are used up: " +
+			"close connections and try again"
 	case err == syscall.EPROTO:
 		return "the peer does not run Catmint, or an incompatible version"
 	case err == syscall.ENODEV:
 		return "there is no RDMA device, or it has gone away: see `rdma link`"
+	case err == syscall.ECONNRESET:
+		return "the peer ended the connection while it was being set up: see its log, and try again"
+	case err == syscall.EADDRINUSE:
+		return "a socket is bound to that address and port already: choose another port, or 0 for any"
+	case err == 0:
+		return ""
 	}
-	return ""
+	return "`rping-demi --doctor` says what is wrong with RDMA on a machine, and dmesg what a driver says"
+}
+
+// rejectAdvice says what a user can do about a refusal by the peer's connection manager, ""
+// where its errno says enough.
+func rejectAdvice(r rdma.RejectReason) string {
+	switch r {
+	case rdma.RejectInvalidServiceID, rdma.RejectStaleConn, rdma.RejectTimeout:
+		return ""
+	case rdma.RejectConsumerDefined:
+		return "a program of another protocol listens there: check the port"
+	case rdma.RejectNoQP, rdma.RejectNoResources:
+		return "the peer's host has no resources for connections left: close some there, or try again later"
+	default:
+		if r < 0 { // iWARP's errnos
+			return ""
+		}
+		return "the peer's connection manager does not take the request: see dmesg on both hosts"
+	}
+}
+
+// refusalAdvice says what a user can do about a refusal by a peer that runs Catmint.
+func refusalAdvice(err syscall.Errno) string {
+	switch err {
+	case syscall.EPROTO:
+		return "the peer runs another version of Catmint: run the same on both sides"
+	case syscall.EPROTOTYPE:
+		return "a libOS listens there, which speaks no other protocol"
+	default:
+		return "the server is there and takes nobody now: try again later"
+	}
 }

@@ -8,6 +8,9 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/stretchr/testify/require"
+
+	"catmint/libos/hello"
+	"catmint/rdma"
 )
 
 // parseEvent reads "NAME [err=ERRNO] [reason=N]".
@@ -63,6 +66,7 @@ func joinActions[A fmt.Stringer](acts []A) string {
 //	conn [bound]       a fresh connection; each line of input is an event
 //	more               goes on with the same connection
 //	matrix STATE=… role=…   every event in a state, from a typical connection in it
+//	rejects STATE=… role=…  REJECTED in a state, with every reason there is
 //	listener backlog=N a fresh listener; each line of input is an event
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -99,6 +103,14 @@ func TestTranscripts(t *testing.T) {
 						to = "."
 					}
 					fmt.Fprintf(&out, "%-24s %-15s %s\n", ev, to, joinActions(acts))
+				}
+			case "rejects":
+				var state, role string
+				d.ScanArgs(t, "state", &state)
+				d.ScanArgs(t, "role", &role)
+				for _, r := range everyReject() {
+					next, acts := typical(t, state, role).Step(r.ev)
+					fmt.Fprintf(&out, "%-4d %-30s %-15s %s\n", r.ev.Reason, r.says, next.State, joinActions(acts))
 				}
 			case "listener", "listener-more":
 				if d.Cmd == "listener" {
@@ -209,6 +221,27 @@ func typicalEvent(k EventKind) Event {
 	default:
 		return Event{Kind: k}
 	}
+}
+
+type reject struct {
+	ev   Event
+	says string
+}
+
+// everyReject is REJECTED with each reason of InfiniBand and RoCE, one that nobody has defined,
+// those of iWARP, and each of our own.
+func everyReject() []reject {
+	var all []reject
+	for n := range 38 {
+		all = append(all, reject{Event{Kind: Rejected, Reason: n}, rdma.RejectReason(n).String()})
+	}
+	for _, err := range []syscall.Errno{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ETIMEDOUT} {
+		all = append(all, reject{Event{Kind: Rejected, Reason: -int(err)}, "iWARP: " + ErrnoName(err)})
+	}
+	for r := hello.ReasonFull; r <= hello.ReasonProbed+1; r++ {
+		all = append(all, reject{Event{Kind: Rejected, Reason: RejectConsumer, Err: r.Errno()}, "Catmint: " + r.String()})
+	}
+	return all
 }
 
 func TestEveryEventHasARuleInEveryState(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 // enum ib_cm_rej_reason).
 const (
 	RejectNoResources      = 3  // the peer's CM has no resources
+	RejectTimeout          = 4  // the peer's CM waited in vain for what we sent
 	RejectStaleConnection  = 10 // the peer's CM still holds a connection of this queue pair's number
 	RejectInvalidServiceID = 8  // nobody listens on that port
 	RejectConsumer         = 28 // the application said no; private data says why
@@ -21,7 +22,7 @@ func addrErrno(err syscall.Errno) syscall.Errno {
 		return syscall.EHOSTUNREACH // no ARP or ND answer
 	case syscall.ENODEV:
 		return syscall.ENETUNREACH // routed, but not over an RDMA device
-	case syscall.ENOMEM, syscall.EAGAIN:
+	case syscall.ENOMEM, syscall.EAGAIN, syscall.EMFILE, syscall.ENFILE:
 		return syscall.EAGAIN
 	default: // ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, EINVAL, EACCES, ... mean what they say
 		return err
@@ -57,6 +58,8 @@ func rejectErrno(reason int, typed syscall.Errno) syscall.Errno {
 		return syscall.ECONNREFUSED // iWARP has errnos where IB has reasons
 	case reason == RejectNoResources:
 		return syscall.ECONNREFUSED
+	case reason == RejectTimeout, reason == -int(syscall.ETIMEDOUT):
+		return syscall.ETIMEDOUT
 	case reason == RejectStaleConnection:
 		return syscall.ECONNRESET // and the retries are used up
 	default:
@@ -115,7 +118,7 @@ var errnoNames = map[syscall.Errno]string{
 	syscall.EAGAIN: "EAGAIN", syscall.ENOMEM: "ENOMEM", syscall.EACCES: "EACCES", syscall.EFAULT: "EFAULT",
 	syscall.EBUSY: "EBUSY", syscall.EEXIST: "EEXIST", syscall.ENODEV: "ENODEV", syscall.EINVAL: "EINVAL",
 	syscall.ENFILE: "ENFILE", syscall.EMFILE: "EMFILE", syscall.ENOSPC: "ENOSPC", syscall.EPIPE: "EPIPE",
-	syscall.ENOSYS: "ENOSYS", syscall.EPROTO: "EPROTO", syscall.EMSGSIZE: "EMSGSIZE", syscall.EDESTADDRREQ: "EDESTADDRREQ",
+	syscall.ENOSYS: "ENOSYS", syscall.EPROTO: "EPROTO", syscall.EPROTOTYPE: "EPROTOTYPE", syscall.EMSGSIZE: "EMSGSIZE", syscall.EDESTADDRREQ: "EDESTADDRREQ",
 	syscall.ENOPROTOOPT: "ENOPROTOOPT", syscall.ENOTSUP: "ENOTSUP", syscall.EADDRINUSE: "EADDRINUSE",
 	syscall.EADDRNOTAVAIL: "EADDRNOTAVAIL", syscall.ENETDOWN: "ENETDOWN", syscall.ENETUNREACH: "ENETUNREACH",
 	syscall.ECONNABORTED: "ECONNABORTED", syscall.ECONNRESET: "ECONNRESET", syscall.EISCONN: "EISCONN",
