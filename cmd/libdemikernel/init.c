@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "../../include/demi/libos.h"
 #include "../../datapath/process.h"
@@ -28,6 +30,29 @@ static void install_exit_handler(void) {
                     stderr);
 }
 
+/* The descriptors that Go's netpoller makes when it is first used. */
+#define NETPOLLER_FDS 2
+
+/*
+ * Whether Go gets the descriptors without which it ends the program: the one thing here that
+ * it cannot report as an error. 0 or the errno of the lack.
+ */
+static int descriptors_left(void) {
+    int fds[NETPOLLER_FDS];
+    int n = 0, err = 0;
+
+    while (n < NETPOLLER_FDS && err == 0) {
+        fds[n] = eventfd(0, EFD_CLOEXEC);
+        if (fds[n] < 0)
+            err = errno;
+        else
+            n++;
+    }
+    while (n > 0)
+        (void)close(fds[--n]);
+    return err;
+}
+
 /* The program's, kept for measurements to report to; nothing requires it. */
 static _Atomic(demi_callback_t) callback;
 
@@ -44,6 +69,13 @@ int demi_init(const struct demi_args *args) {
     }
     if (dp_process_bound())
         return EEXIST;
+    rc = descriptors_left();
+    if (rc != 0) {
+        (void)fputs("catmint: demi_init: no file descriptor is left: raise the limit with "
+                    "ulimit -n\n",
+                    stderr);
+        return rc;
+    }
     rc = catmint_go_init(&engine);
     if (rc != 0)
         return rc;

@@ -42,7 +42,8 @@ extern "C" {
  * ends, as demi_close does for every open descriptor.
  *
  * Returns 0. EEXIST: the thread has called it before. EINVAL: an environment variable has a
- * bad value (one line on standard error says which). EAGAIN: too many threads.
+ * bad value (one line on standard error says which). EAGAIN: too many threads. EMFILE: no file
+ * descriptor is left. ENODEV: there is no RDMA connection manager (a line says what to do).
  */
 extern int demi_init(_In_opt_ const struct demi_args *args);
 
@@ -70,7 +71,7 @@ extern int demi_listen(_In_ int sockqd, _In_ int backlog);
  *
  * Returns 0. EINVAL: the address is malformed, or the socket is bound, listening or
  * connecting. EISCONN: it is connected. EADDRINUSE: somebody else has the address.
- * EADDRNOTAVAIL: it is not an address of this host.
+ * EADDRNOTAVAIL: it is not an address of this host. EMFILE: no file descriptor is left.
  */
 ATTR_NONNULL(2)
 extern int demi_bind(_In_ int sockqd, _In_reads_bytes_(size) const struct sockaddr *addr,
