@@ -296,6 +296,9 @@ func (c *conn) cmEvent(ev rdma.Event) {
 		out.Err = syscall.Errno(-ev.Status)
 		c.cause = nil
 		c.detail = fmt.Sprintf("%s %d", ev.Type, ev.Status)
+		if out.Err == syscall.EMFILE || out.Err == syscall.ENFILE {
+			c.cause = &rdma.OpError{Op: "resolve address", Err: out.Err} // whose hint is the better one
+		}
 	}
 	switch ev.Type {
 	case rdma.AddrResolved:

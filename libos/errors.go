@@ -73,8 +73,7 @@ func hint(err syscall.Errno, cause error, loopback bool) string {
 	case err == syscall.ENOMEM:
 		return "locked memory is used up: raise it with `ulimit -l unlimited`"
 	case err == syscall.EAGAIN:
-		return "queue pairs, completion queues, file descriptors (see ulimit -n) or tokens are used up: " +
-			"close connections and try again"
+		return "queue pairs, completion queues or tokens are used up: close connections and try again"
 	case err == syscall.EPROTO:
 		return "the peer does not run Catmint, or an incompatible version"
 	case err == syscall.ENODEV:

@@ -100,7 +100,7 @@ func (id *cmID) op(name string, f func() C.int) error {
 	if id.c == nil {
 		return errnoError(name, "", int(syscall.EBADF))
 	}
-	return errnoError(name, id.deviceName(), int(f()))
+	return errnoError(name, id.deviceName(), int(whyNoDevice(syscall.Errno(f()))))
 }
 
 func (id *cmID) deviceName() string {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // The operations of OpError that Hint knows about.
@@ -51,6 +53,22 @@ func errnoError(op, device string, errno int) error {
 		return nil
 	}
 	return &OpError{Op: op, Device: device, Err: syscall.Errno(errno)}
+}
+
+// whyNoDevice is the errno behind one of librdmacm's: it opens the device of an id on its own, and
+// says ENODEV when it cannot, even if all that is missing is a file descriptor.
+func whyNoDevice(errno syscall.Errno) syscall.Errno {
+	if errno != syscall.ENODEV {
+		return errno
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	if err == unix.EMFILE || err == unix.ENFILE {
+		return Errno(err)
+	}
+	return errno
 }
 
 // Errno returns the errno that err unwraps to, and 0 if there is none.

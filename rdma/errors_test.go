@@ -72,6 +72,7 @@ func TestHintTellsWhatIsMissing(t *testing.T) {
 		"address not RDMA's":  {nil, opBindAddr, syscall.ENODEV, hintNotLocal},
 		"no device for route": {nil, opResolveRoute, syscall.ENODEV, hintNoRoute},
 		"no device to target": {nil, opResolveAddr, syscall.ENODEV, hintNoRoute},
+		"no descriptor":       {nil, opBindAddr, syscall.EMFILE, hintFiles},
 		"address in use":      {nil, opBindAddr, syscall.EADDRINUSE, ""},
 		"other access error":  {nil, opEventChannel, syscall.EINVAL, ""},
 		"other resource":      {nil, opCreateCQ, syscall.EINVAL, ""},

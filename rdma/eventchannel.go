@@ -121,6 +121,9 @@ func (ch *eventChannel) decode(c *C.struct_catmint_cm_event) (Event, bool) {
 		return Event{}, false // destroyed; the kernel drops its events, so this is a guard
 	}
 	ev.ID = id
+	if ev.Type == AddrError && ev.Status < 0 {
+		ev.Status = -int(whyNoDevice(syscall.Errno(-ev.Status)))
+	}
 	if ev.Type == AddrResolved {
 		if err := id.learn(); err != nil {
 			ev.Type, ev.Status = AddrError, -int(Errno(err))

@@ -88,6 +88,8 @@ func addressHint(op string, errno syscall.Errno) string {
 	switch errno {
 	case syscall.EADDRNOTAVAIL:
 		return hintNotLocal
+	case syscall.EMFILE, syscall.ENFILE:
+		return hintFiles
 	case syscall.ENODEV:
 		if op == opBindAddr {
 			return hintNotLocal

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the conformance suite, and the programs that end in every way, into build/, against the
-# library that scripts/build-lib.sh left there. OUT: another folder than build.
+# Builds the conformance suite, and the programs that end in every way or reach limits, into build/,
+# against the library that scripts/build-lib.sh left there. OUT: another folder than build.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ compile() {
 }
 
 compile conformance tests/conformance/suite/*.c -L"$out" -ldemikernel -Wl,-rpath,'$ORIGIN'
-for program in endings panics; do
+for program in endings panics limits; do
 	compile $program tests/conformance/programs/$program.c -L"$out" -ldemikernel -Wl,-rpath,'$ORIGIN'
 done
 compile loaded tests/conformance/programs/loaded.c
