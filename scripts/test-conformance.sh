@@ -22,6 +22,55 @@ suite() {
 		END { if (!counted) print label ": not ok: the suite ended early\n" label ": 0 passed, 1 failed" }'
 }
 
+# programs LABEL FOLDER ADDR: how programs end, and the limits they reach; a program a case.
+programs() {
+	label=$1 dir=$2 addr=$3
+	(
+		export LD_LIBRARY_PATH="$dir"
+		while read -r want program deed; do
+			case $program in
+			loaded) set -- "$dir/loaded" "$dir/libdemikernel.so.1" "$addr" ;;
+			*) set -- "$dir/$program" "$addr" "$deed" ;;
+			esac
+			if out=$("$@" 2>&1); then got=0; else got=$?; fi
+			if [ "$got" = "$want" ]; then
+				echo "$label: ok programs: $program $deed"
+			else
+				printf '%s\n' "$out" | sed "s/^/$label: #   /"
+				echo "$label: not ok programs: $program $deed ends with $got, want $want"
+			fi
+		done
+	) | awk -v label="$label" '
+		/: ok programs/ { passed++ }
+		/: not ok programs/ { failed++ }
+		{ print; fflush() }
+		END { printf "%s: %d passed, %d failed\n", label, passed, failed }'
+}
+
+# Each with the exit status that a shell reports: 7, or 128 and the signal.
+endings='7 endings return
+7 endings exit
+7 endings thread-exit
+7 endings _exit
+143 endings sigterm
+130 endings sigint
+7 endings handler
+7 endings handler-exit
+7 endings fork-exec
+7 endings fork-exit
+7 endings init-thread-exit
+7 endings cancel-sleepers
+7 endings cancel-workers
+7 loaded dlopen and dlclose'
+limits='7 limits files-init
+7 limits files-bind
+7 limits files-connect-first
+7 limits files-connect
+7 limits files-accept-first
+7 limits files-accept
+7 limits memory-connect
+7 limits memory-accept'
+
 # all LABEL FOLDER ADDR ADDR6 NOBODY: every group.
 all() {
 	where=$1 built=$2
@@ -32,10 +81,14 @@ all() {
 		DEMI_WAIT=$wait suite "$where, $wait" "$built" run "$@"
 	done
 	DEMI_MAX_TOKENS=8 suite "$where, 8 tokens" "$built" run "$1" -- exhausted
+	echo "$endings" | programs "$where" "$built" "$1"
 }
 
 if [ "${1:-}" = on-device ]; then
 	all Soft-RoCE build "$SOFT_ROCE_ADDR" "$SOFT_ROCE_ADDR6" "${SOFT_ROCE_ADDR%.*}.77"
+	# What takes two processes, and a kernel that counts.
+	suite Soft-RoCE build run "$SOFT_ROCE_ADDR" -- leaving
+	echo "$limits" | programs Soft-RoCE build "$SOFT_ROCE_ADDR"
 	exit
 fi
 

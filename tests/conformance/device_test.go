@@ -58,7 +58,8 @@ func TestEveryCallAnswersAsItShouldOnADevice(t *testing.T) {
 	suite := made(t, "conformance")
 	groups, err := exec.Command(suite, "list").Output()
 	require.NoError(t, err)
-	for _, group := range strings.Fields(string(groups)) {
+	// The last one takes two processes, which the simulation cannot have.
+	for _, group := range append(strings.Fields(string(groups)), "leaving") {
 		t.Run(group, func(t *testing.T) {
 			cmd := exec.Command(suite, "run", hostEnv(t, "SOFT_ROCE_ADDR"), hostEnv(t, "SOFT_ROCE_ADDR6"), nobody(t), "--", group)
 			if testing.Short() {

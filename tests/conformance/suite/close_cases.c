@@ -168,6 +168,60 @@ static void the_linger_time_cuts_pushes_off(void) {
     close_pair(&p);
 }
 
+/* Pushes more than the peer, which pops nothing, takes in; how long demi_close then takes. */
+static long close_with_pushes_stuck(const struct linger *l) {
+    enum { NUM = 2000 };
+    static demi_qtoken_t qts[NUM];
+    struct timespec start;
+    struct pair p;
+    long took = -1;
+
+    if (new_pair(&local4, &p)) {
+        if (l != NULL)
+            CHECK_OK(demi_setsockopt(p.client, SOL_SOCKET, SO_LINGER, l, sizeof(*l)));
+        for (int i = 0; i < NUM; i++)
+            qts[i] = push_message(p.client, 1000, i);
+        start = now();
+        CHECK_OK(demi_close(p.client)); /* 0, although pushes were cut off */
+        took = elapsed_ms(&start);
+        p.client = -1;
+        finish_failed(qts[NUM - 1], ECANCELED);
+        for (int i = 0; i < NUM - 1; i++)
+            (void)result_of(qts[i]);
+    }
+    close_pair(&p);
+    return took;
+}
+
+static void without_linger_close_waits_2_s(void) {
+    long took = close_with_pushes_stuck(NULL);
+
+    CHECK(took >= 1900 && took < 20000);
+    took = close_with_pushes_stuck(&(struct linger){0, 0});
+    CHECK(took >= 1900 && took < 20000);
+}
+
+static void a_linger_time_of_0_cuts_at_once(void) {
+    long took = close_with_pushes_stuck(&(struct linger){1, 0});
+
+    CHECK(took >= 0 && took < 1500);
+}
+
+/* DEMI_OPC_CLOSE exists, and no C function makes a token for it. */
+static void close_makes_no_token(void) {
+    demi_qresult_t qr;
+    struct pair p;
+    int n = -1;
+
+    while (demi_wait_next_n(&qr, 1, &n, &no_time) == 0) /* of earlier cases */
+        if (qr.qr_opcode == DEMI_OPC_POP)
+            (void)demi_sgafree(&qr.qr_value.sga);
+    (void)new_pair(&local4, &p);
+    close_pair(&p);
+    CHECK_ERRNO(demi_wait_next_n(&qr, 1, &n, &no_time), ETIMEDOUT);
+    CHECK_INT(n, 0);
+}
+
 struct closer {
     int qd, err;
 };
@@ -235,6 +289,10 @@ const struct test_case close_cases[] = {
     {"pushes to a peer that has closed fail with EPIPE", pushes_to_a_closed_peer_are_epipe},
     {"the tokens of pushes stay valid after the close", completed_pushes_stay_waitable_after_close},
     {"pushes that the linger time cuts off end with ECANCELED", the_linger_time_cuts_pushes_off},
+    {"without SO_LINGER demi_close gives up when the peer takes nothing for 2 s",
+     without_linger_close_waits_2_s},
+    {"a linger time of 0 cuts pushes off at once", a_linger_time_of_0_cuts_at_once},
+    {"demi_close makes no token", close_makes_no_token},
     {"both sides may close at once", both_sides_may_close_at_once},
     {"demi_close does not wait for the peer's application", close_waits_for_no_application},
     {"a listener's port can be used again at once", a_port_can_be_used_again},

@@ -225,6 +225,23 @@ static void connections_come_and_go(void) {
     }
 }
 
+/* 192.0.2.0/24 (TEST-NET-1) is routed nowhere, or not over an RDMA device. */
+static void no_route_is_enetunreach_or_ehostunreach(void) {
+    union address at = {.v4 = {.sin_family = AF_INET, .sin_port = htons(7174)}};
+    demi_qtoken_t qt = 0;
+    demi_qresult_t qr;
+    int qd = new_socket(AF_INET);
+
+    at.v4.sin_addr.s_addr = htonl(0xc0000201);
+    CHECK_OK(demi_connect(&qt, qd, &at.sa, sizeof(at.v4)));
+    qr = result_of(qt);
+    CHECK_INT(qr.qr_opcode, DEMI_OPC_FAILED);
+    if (!CHECK(qr.qr_ret == ENETUNREACH || qr.qr_ret == EHOSTUNREACH))
+        printf("#   %s\n", strerror((int)qr.qr_ret));
+    CHECK_INT(qr.qr_qd, qd);
+    CHECK_OK(demi_close(qd));
+}
+
 const struct test_case connect_cases[] = {
     {"a socket connects whether or not it is bound", connects_with_or_without_bind},
     {"the results of connect and accept name descriptor, token and peer",
@@ -232,6 +249,8 @@ const struct test_case connect_cases[] = {
     {"a connected socket can be neither connected nor bound nor made a listener",
      a_connected_socket_stays_what_it_is},
     {"connecting where nobody listens fails with ECONNREFUSED", nobody_listening_is_econnrefused},
+    {"connecting where no route leads fails with ENETUNREACH or EHOSTUNREACH",
+     no_route_is_enetunreach_or_ehostunreach},
     {"after a failed connect every call but demi_close answers EBADF",
      after_a_failed_connect_only_close_works},
     {"up to backlog connections are established before demi_accept, more are refused",
@@ -356,6 +375,53 @@ static void ipv6_results_have_a_port_and_no_address(void) {
     CHECK_OK(demi_close(listener));
 }
 
+static void the_ipv6_wildcard_accepts_and_tells_its_port(void) {
+    union address any = {.v6 = {.sin6_family = AF_INET6}}, at, to, a;
+    demi_qtoken_t accepting = 0, connecting = 0;
+    demi_qresult_t qr;
+    socklen_t len = sizeof(a);
+    int listener, qd;
+
+    if (local6.sa.sa_family == 0)
+        return;
+    listener = new_listener(&any, 1, &at);
+    CHECK_INT(at.sa.sa_family, AF_INET6);
+    CHECK(port_of(&at) != 0);
+    to = with_port(&local6, port_of(&at));
+    qd = new_socket(AF_INET6);
+    CHECK_OK(demi_accept(&accepting, listener));
+    CHECK_OK(demi_connect(&connecting, qd, &to.sa, sizeof(to.v6)));
+    finish(connecting, DEMI_OPC_CONNECT);
+    qr = result_of(accepting);
+    if (CHECK_INT(qr.qr_opcode, DEMI_OPC_ACCEPT)) {
+        CHECK_OK(demi_getsockname(qr.qr_value.ares.qd, &a.sa, &len));
+        CHECK_INT(len, sizeof(a.v6));
+        CHECK(memcmp(&a.v6.sin6_addr, &local6.v6.sin6_addr, sizeof(a.v6.sin6_addr)) == 0);
+        CHECK_OK(demi_close(qr.qr_value.ares.qd));
+    }
+    CHECK_OK(demi_close(qd));
+    CHECK_OK(demi_close(listener));
+}
+
+/* An address of one family on a socket of the other. */
+static void families_do_not_mix(void) {
+    union address six = with_port(&local6, 7174), four = with_port(&local4, 7174);
+    demi_qtoken_t qt = 77;
+    int qd6, qd4;
+
+    if (local6.sa.sa_family == 0)
+        return;
+    qd6 = new_socket(AF_INET6);
+    qd4 = new_socket(AF_INET);
+    CHECK_ERRNO(demi_bind(qd6, &four.sa, sizeof(four.v4)), EINVAL);
+    CHECK_ERRNO(demi_bind(qd4, &six.sa, sizeof(six.v6)), EINVAL);
+    CHECK_ERRNO(demi_connect(&qt, qd6, &four.sa, sizeof(four.v4)), EINVAL);
+    CHECK_ERRNO(demi_connect(&qt, qd4, &six.sa, sizeof(six.v6)), EINVAL);
+    CHECK(qt == 77);
+    CHECK_OK(demi_close(qd6));
+    CHECK_OK(demi_close(qd4));
+}
+
 static void ipv6_nobody_listening_is_econnrefused(void) {
     union address at = local6;
     demi_qtoken_t qt = 0;
@@ -375,6 +441,9 @@ const struct test_case ipv6_cases[] = {
     {"IPv6 sockets connect and carry messages", ipv6_connects_and_carries_messages},
     {"accept and pop results of IPv6 say AF_INET6 and the port",
      ipv6_results_have_a_port_and_no_address},
+    {"a listener on the IPv6 wildcard address accepts, and its port is told",
+     the_ipv6_wildcard_accepts_and_tells_its_port},
+    {"an address of the other family answers EINVAL", families_do_not_mix},
     {"connecting over IPv6 where nobody listens fails with ECONNREFUSED",
      ipv6_nobody_listening_is_econnrefused},
     {0},

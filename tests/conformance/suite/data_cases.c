@@ -267,7 +267,7 @@ static void pushto_reaches_the_peer_and_nobody_else(void) {
 }
 
 static void large_messages_arrive_whole_both_ways(void) {
-    const size_t sizes[] = {EAGER_MAX + 1, 65536, 65537, 1000000, 1 << 20};
+    const size_t sizes[] = {EAGER_MAX + 1, 65535, 65536, 65537, 1000000, 1 << 24};
     struct pair p;
 
     if (new_pair(&local4, &p)) {

@@ -5,12 +5,13 @@
  *     conformance before-init          what every call answers before demi_init
  *     conformance fork-uninitialised   and in a forked child, the parent not initialised
  *     conformance list                 the groups that `run` runs by default
+ *     conformance cases                every case there is, as `group: what it says`
  *     conformance run ADDR [ADDR6 [NOBODY]] [-- GROUP...]
  *
  * ADDR and ADDR6 are the address of an RDMA device ("" for none), NOBODY an address in ADDR's
- * network that no host has. The group exhausted runs by name only: it wants DEMI_MAX_TOKENS=8
- * in the environment. Prints one line a case, `ok` or `not ok`, and at the end
- * `N passed, N failed`; succeeds if none failed.
+ * network that no host has. Two groups run by name only: exhausted wants DEMI_MAX_TOKENS=8 in the
+ * environment, and leaving a device that other processes reach, too. Prints one line a case, `ok`
+ * or `not ok`, and at the end `N passed, N failed`; succeeds if none failed.
  */
 #include "suite.h"
 
@@ -30,15 +31,27 @@ static const struct {
     const struct test_case *cases;
     bool only_if_named; /* needs an environment of its own */
 } groups[] = {
-    {"init", init_cases, false},           {"null", null_cases, false},
-    {"socket", socket_cases, false},       {"name", name_cases, false},
-    {"option", option_cases, false},       {"connect", connect_cases, false},
-    {"memory", memory_cases, false},       {"wait", wait_cases, false},
-    {"wait-many", wait_many_cases, false}, {"data", data_cases, false},
-    {"close", close_cases, false},         {"thread", thread_cases, false},
-    {"ipv6", ipv6_cases, false},           {"unreachable", unreachable_cases, false},
-    {"state", state_cases, false},         {"fork", fork_cases, false},
+    {"first", first_cases, false},
+    {"abi", abi_cases, false},
+    {"init", init_cases, false},
+    {"null", null_cases, false},
+    {"socket", socket_cases, false},
+    {"name", name_cases, false},
+    {"option", option_cases, false},
+    {"connect", connect_cases, false},
+    {"memory", memory_cases, false},
+    {"wait", wait_cases, false},
+    {"wait-many", wait_many_cases, false},
+    {"data", data_cases, false},
+    {"close", close_cases, false},
+    {"thread", thread_cases, false},
+    {"ipv6", ipv6_cases, false},
+    {"unreachable", unreachable_cases, false},
+    {"state", state_cases, false},
+    {"fork", fork_cases, false},
+    {"environment", environment_cases, false},
     {"exhausted", exhausted_cases, true},
+    {"leaving", leaving_cases, true},
 };
 
 #define NUM_GROUPS (sizeof(groups) / sizeof(groups[0]))
@@ -132,6 +145,18 @@ static void read_address(const char *text, union address *out) {
     out->v6.sin6_family = AF_INET6;
 }
 
+static void list_cases(const char *group, const struct test_case *cases) {
+    for (; cases->says != NULL; cases++)
+        printf("%s: %s\n", group, cases->says);
+}
+
+static int list_all_cases(void) {
+    list_cases("before-init", before_init_cases);
+    for (size_t g = 0; g < NUM_GROUPS; g++)
+        list_cases(groups[g].name, groups[g].cases);
+    return EXIT_SUCCESS;
+}
+
 static int run(int argc, char *argv[]) {
     union address *const to[] = {&local4, &local6, &nobody4};
     int i, err;
@@ -169,6 +194,10 @@ int main(int argc, char *argv[]) {
     (void)sigaction(SIGALRM, &on_alarm, NULL);
     if (argc >= 3 && strcmp(argv[1], "run") == 0)
         return run(argc - 2, argv + 2);
+    if (argc >= 3 && strcmp(argv[1], "child") == 0)
+        return run_child(argc - 2, argv + 2);
+    if (argc == 2 && strcmp(argv[1], "cases") == 0)
+        return list_all_cases();
     if (argc == 2 && strcmp(argv[1], "list") == 0) {
         for (size_t g = 0; g < NUM_GROUPS; g++)
             if (!groups[g].only_if_named)
@@ -180,7 +209,8 @@ int main(int argc, char *argv[]) {
     else if (argc == 2 && strcmp(argv[1], "fork-uninitialised") == 0)
         run_cases("fork", fork_cases);
     else {
-        fprintf(stderr, "usage: conformance before-init | fork-uninitialised | list | run ...\n");
+        fprintf(stderr,
+                "usage: conformance before-init | fork-uninitialised | list | cases | run ...\n");
         return 2;
     }
     return summary();

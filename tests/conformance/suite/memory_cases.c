@@ -15,6 +15,20 @@ static void buffers_of_any_size_can_be_written_and_freed(void) {
     }
 }
 
+/* Only what is written takes memory. */
+static void a_buffer_of_1_gib_can_be_had(void) {
+    const size_t gib = (size_t)1 << 30;
+    demi_sgarray_t sga = demi_sgaalloc(gib);
+    char *b = sga.sga_segs[0].sgaseg_buf;
+
+    if (!CHECK_INT(sga.sga_numsegs, 1) || !CHECK_INT(sga.sga_segs[0].sgaseg_len, gib))
+        return;
+    b[0] = 'a';
+    b[gib - 1] = 'z';
+    CHECK(b[0] == 'a' && b[gib - 1] == 'z');
+    CHECK_OK(demi_sgafree(&sga));
+}
+
 static bool is_null(const demi_sgarray_t *sga) {
     return sga->sga_numsegs == 0 && sga->sga_buf == NULL && sga->sga_segs[0].sgaseg_buf == NULL;
 }
@@ -86,6 +100,7 @@ static void buffers_do_not_overlap(void) {
 
 const struct test_case memory_cases[] = {
     {"buffers of any size can be written and freed", buffers_of_any_size_can_be_written_and_freed},
+    {"a buffer of 1 GiB can be had", a_buffer_of_1_gib_can_be_had},
     {"size 0 and sizes above 1 GiB give a null array, which cannot be freed",
      impossible_sizes_give_a_null_array},
     {"freeing twice answers EINVAL", freeing_twice_is_einval},

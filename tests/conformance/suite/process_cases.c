@@ -71,6 +71,44 @@ static void null_arguments_are_accepted(void) {
     CHECK_OK(answer);
 }
 
+static void never_called(const char *name, uint32_t samples, uint64_t value) {
+    (void)name;
+    (void)samples;
+    (void)value;
+}
+
+struct initialiser {
+    const struct demi_args *args;
+    int answer;
+};
+
+static void *init_with_what_is_given(void *arg) {
+    struct initialiser *i = arg;
+
+    i->answer = demi_init(i->args);
+    return NULL;
+}
+
+/* A count without arguments, a negative one, and a callback. */
+static void any_arguments_are_accepted(void) {
+    char *argv[] = {NULL};
+    const struct demi_args all[] = {
+        {.argc = 5, .argv = NULL},
+        {.argc = -1, .argv = argv},
+        {.argc = 0, .argv = argv, .callback = never_called},
+    };
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        struct initialiser given = {&all[i], -1};
+        pthread_t t;
+
+        if (!CHECK_OK(pthread_create(&t, NULL, init_with_what_is_given, &given)))
+            return;
+        (void)pthread_join(t, NULL);
+        CHECK_OK(given.answer);
+    }
+}
+
 static void *open_a_socket(void *arg) {
     int *answer = arg;
     int qd = -1;
@@ -95,6 +133,7 @@ const struct test_case init_cases[] = {
     {"demi_init a second time in a thread answers EEXIST", a_second_time_is_eexist},
     {"each thread may call demi_init once, with any arguments", each_thread_may_once},
     {"demi_init accepts NULL arguments", null_arguments_are_accepted},
+    {"demi_init accepts any argc and argv, with a callback or without", any_arguments_are_accepted},
     {"a thread that did not call demi_init works on the first one's queues",
      a_thread_without_init_uses_the_first_engine},
     {0},

@@ -30,7 +30,11 @@ struct test_case {
 extern const struct test_case before_init_cases[], fork_cases[], init_cases[], null_cases[],
     socket_cases[], name_cases[], option_cases[], connect_cases[], unreachable_cases[],
     wait_cases[], wait_many_cases[], data_cases[], close_cases[], memory_cases[], thread_cases[],
-    ipv6_cases[], exhausted_cases[], state_cases[];
+    ipv6_cases[], exhausted_cases[], state_cases[], abi_cases[], first_cases[], environment_cases[],
+    leaving_cases[];
+
+/* conformance child DEED ARG...: another program that a case runs; its exit status. */
+int run_child(int argc, char *argv[]);
 
 /* ---- Checks: each records a failure of the current case and answers whether it held -------- */
 

@@ -2,6 +2,7 @@
 #include "suite.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 static void what_is_no_token_is_einval(void) {
     const demi_qtoken_t bad[] = {0, UINT64_MAX, 1, 12345, UINT64_C(1) << 63, UINT64_MAX - 1};
@@ -123,6 +124,28 @@ static void null_waits_until_it_completes(void) {
     close_pair(&p);
 }
 
+/* Unless the program has chosen to spin. */
+static void a_waiting_thread_sleeps(void) {
+    const struct timespec second = {1, 0};
+    struct timespec before, after;
+    const char *mode = getenv("DEMI_WAIT");
+    demi_qtoken_t qt = 0;
+    demi_qresult_t qr;
+    union address at;
+    int listener = new_listener(&local4, 1, &at);
+    long used_ms;
+
+    CHECK_OK(demi_accept(&qt, listener));
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+    CHECK_ERRNO(demi_wait(&qr, qt, &second), ETIMEDOUT);
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+    used_ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+    if (mode == NULL || strcmp(mode, "spin") != 0)
+        CHECK(used_ms < 200);
+    CHECK_OK(demi_close(listener));
+    finish_failed(qt, ECANCELED);
+}
+
 const struct test_case wait_cases[] = {
     {"0, UINT64_MAX and what never was a token answer EINVAL", what_is_no_token_is_einval},
     {"a token is redeemed once and is EINVAL from then on", a_token_is_redeemed_once},
@@ -132,6 +155,8 @@ const struct test_case wait_cases[] = {
      a_zero_timeout_gives_the_queues_a_chance},
     {"a malformed timeout answers EINVAL and uses nothing up", a_malformed_time_is_einval},
     {"a NULL timeout waits until the operation completes", null_waits_until_it_completes},
+    {"a thread that waits for long uses no processor time, unless DEMI_WAIT=spin",
+     a_waiting_thread_sleeps},
     {0},
 };
 
@@ -197,6 +222,18 @@ static void one_bad_token_spoils_the_list_and_uses_nothing_up(void) {
         CHECK(finish(qts[1], DEMI_OPC_PUSH));
     }
     close_pair(&p);
+}
+
+static void no_tokens_never_complete(void) {
+    const struct timespec bit = milliseconds(20);
+    demi_qtoken_t qts[1] = {0};
+    demi_qresult_t qr;
+    int at = 77;
+
+    CHECK_ERRNO(demi_wait_any(&qr, &at, qts, 0, &no_time), ETIMEDOUT);
+    CHECK_ERRNO(demi_wait_any(&qr, &at, qts, 0, &bit), ETIMEDOUT);
+    CHECK_ERRNO(demi_wait_any(&qr, &at, qts, 0, NULL), EINVAL); /* would hang */
+    CHECK_INT(at, 77);
 }
 
 struct other_engine {
@@ -331,6 +368,7 @@ const struct test_case wait_many_cases[] = {
      the_lowest_complete_index_wins},
     {"one invalid token or a negative count spoils demi_wait_any and uses nothing up",
      one_bad_token_spoils_the_list_and_uses_nothing_up},
+    {"an empty list never completes", no_tokens_never_complete},
     {"tokens of two engines in one demi_wait_any answer EINVAL", tokens_of_two_engines_do_not_mix},
     {"demi_wait_next_n writes n results and uses their tokens up",
      next_n_writes_n_and_uses_them_up},
