@@ -196,7 +196,18 @@ func (h *Host) Env() map[string]string { return h.info.Env }
 func (h *Host) Phases() []wire.Phase { return h.info.Phases }
 
 // Console returns the end of what the host wrote on its console: the kernel's warnings and crashes.
-func (h *Host) Console() string { return h.machine.Console.Text() }
+// Of a host that is down it is all there.
+func (h *Host) Console() string {
+	select {
+	case <-h.down:
+		h.machine.Console.End(consoleLimit)
+	default:
+	}
+	return h.machine.Console.Text()
+}
+
+// consoleLimit is for the last words of a host that is down, while QEMU ends.
+const consoleLimit = 5 * time.Second
 
 // Down is closed when the host has stopped running, whatever the reason.
 func (h *Host) Down() <-chan struct{} { return h.down }

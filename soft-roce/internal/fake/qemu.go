@@ -134,6 +134,7 @@ func serveGuest(mode string, port, console net.Conn) int {
 		select {}
 	case DiesOnExec:
 		_, _ = wire.ReadFrame(port)
+		_ = port.Close() // QEMU ends in no particular order: the last words may come last
 		_, _ = console.Write([]byte("Kernel panic - not syncing: fake\n"))
 		return 0
 	}

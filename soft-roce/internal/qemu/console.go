@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"time"
 )
 
 // consoleKeep is how much of a guest's console is kept, in bytes: enough for the trace of a crash.
@@ -49,6 +50,15 @@ func (c *Console) Written() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n
+}
+
+// End waits until all that the guest wrote is there, up to limit: somebody else may hold the other
+// end. It is for a machine that has ended, or is about to.
+func (c *Console) End(limit time.Duration) {
+	select {
+	case <-c.done:
+	case <-time.After(limit):
+	}
 }
 
 // Text returns what the console has shown, without carriage returns and with the terminal's control

@@ -139,10 +139,7 @@ func (m *Machine) Shutdown(grace time.Duration) {
 
 func (m *Machine) release() {
 	<-m.done
-	select {
-	case <-m.Console.done: // everything it showed is there
-	case <-time.After(time.Second): // somebody else holds its other end
-	}
+	m.Console.End(time.Second)
 	m.Monitor.Close()
 	_ = m.keys.Close()
 	_ = m.Port.Close()
