@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -33,9 +32,17 @@ func (f *flood) run(stop context.Context) (err error) {
 		}
 		copy(payload, want)
 	}
+	// The time of a stopped run is not theirs: what was sent is answered.
+	ctx, end := newWatchdog(context.WithoutCancel(stop), f.opts.patience())
+	defer end()
 	defer func() {
 		f.summary.elapsed = f.now().Sub(begin)
-		err = errors.Join(err, f.settle(0))
+		if serr := f.settle(ctx, 0); serr != nil {
+			f.socket.left = append(f.socket.left, f.pushes...) // Close ends them
+			if err == nil {
+				err = fmt.Errorf("push: %w", serr)
+			}
+		}
 	}()
 	for done := 0; ; done++ {
 		more := stop.Err() == nil
@@ -44,7 +51,7 @@ func (f *flood) run(stop context.Context) (err error) {
 				fillPayload(payload, f.summary.sent)
 			}
 			sent[f.summary.sent%inFlight] = f.now()
-			if err := f.push(payload); err != nil {
+			if err := f.push(ctx, payload); err != nil {
 				return fmt.Errorf("ping %d: push: %w", f.summary.sent, err)
 			}
 			f.summary.sent++
@@ -58,7 +65,7 @@ func (f *flood) run(stop context.Context) (err error) {
 		if f.opts.validate {
 			fillPayload(want, done)
 		}
-		if err := f.pop(want); err != nil {
+		if err := f.pop(ctx, want); err != nil {
 			return fmt.Errorf("ping %d: %w", done, f.lost(err))
 		}
 		back := f.now()
@@ -72,8 +79,8 @@ func (f *flood) run(stop context.Context) (err error) {
 }
 
 // push begins to send p.
-func (f *flood) push(p []byte) error {
-	if err := f.settle(inFlight - 1); err != nil {
+func (f *flood) push(ctx *watchdog, p []byte) error {
+	if err := f.settle(ctx, inFlight-1); err != nil {
 		return err
 	}
 	qt, err := f.socket.push(p)
@@ -83,27 +90,24 @@ func (f *flood) push(p []byte) error {
 	return err
 }
 
-// settle waits until at most n pushes are under way. The time of a stopped run is not
-// theirs: what was sent is answered.
-func (f *flood) settle(n int) error {
+// settle waits until at most n pushes are under way.
+func (f *flood) settle(ctx *watchdog, n int) error {
 	for len(f.pushes) > n {
-		ctx, cancel := context.WithTimeout(context.Background(), f.opts.timeout)
+		ctx.pat()
 		_, err := f.socket.wait(ctx, f.pushes[0])
-		cancel()
 		f.pushes = f.pushes[1:]
 		if err != nil {
-			return err
+			return ctx.explain(err)
 		}
 	}
 	return nil
 }
 
-func (f *flood) pop(want []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), f.opts.timeout)
-	defer cancel()
+func (f *flood) pop(ctx *watchdog, want []byte) error {
+	ctx.pat()
 	got, err := f.socket.Pop(ctx)
 	if err != nil {
-		return err
+		return ctx.explain(err)
 	}
 	if f.opts.verbose {
 		fmt.Fprintf(f.out, "ping data: %s\n", shown(got))

@@ -39,7 +39,7 @@ type options struct {
 	validate   bool
 	debug      bool
 	persistent bool
-	timeout    time.Duration // of one ping
+	timeout    time.Duration // of an answer, see patience
 	protocol   protocol
 
 	mode        mode
@@ -65,6 +65,14 @@ func (o *options) largest() int {
 	return n
 }
 
+// slowest is the rate, in bytes a second, below which a large message counts as lost.
+const slowest = 8 << 20
+
+// patience is how long to wait for the answer to a ping.
+func (o *options) patience() time.Duration {
+	return o.timeout + time.Duration(o.size/slowest)*time.Second
+}
+
 // errHelp says that help was asked for and printed.
 var errHelp = errors.New("help was printed")
 
@@ -79,7 +87,7 @@ func usagef(format string, args ...any) error {
 
 const helpText = `rping-demi checks an RDMA link: it connects through the Demikernel API over a
 reliable-connected queue pair, bounces messages, and says whether each came back
-intact and how fast.
+(intact, with -V) and how fast.
 
 On one machine, start a server; on the other, ping it:
 
@@ -109,7 +117,7 @@ type rxe netdev eth0" makes one. RDMA does not run over the loopback address.
 `
 
 const helpTail = `
-Exit status: 0 when every ping came back intact (--doctor: RDMA works here), 22
+Exit status: 0 when every ping came back (--doctor: RDMA works here), 22
 for a wrong command line, 19 when there is no RDMA device, 254 when a host name
 does not resolve, 255 for anything else.
 
@@ -160,7 +168,8 @@ func (c *commandLine) flags() *pflag.FlagSet {
 	fs.StringVar(&c.sweep, "size-sweep", "", "client: run with each power of two in `FIRST:LAST` bytes, as in 64:4K")
 	fs.DurationVar(&o.duration, "duration", 0, "client: stop after this `time`, such as 10s")
 	fs.IntVar(&o.connections, "connections", 1, "client: ping over this `number` of connections at once")
-	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "give a peer that does not answer up after this `time`")
+	fs.DurationVar(&o.timeout, "timeout", 10*time.Second,
+		"give a peer that does not answer up after this `time`; a message has 1s more for each 8 MiB")
 	fs.StringVar(&o.wait, "wait", "", "`how` to wait: spin, adaptive or block (default adaptive, or $DEMI_WAIT)")
 	fs.BoolVar(&o.histogram, "histogram", false, "client: draw how many pings took how long")
 	fs.BoolVar(&o.timeline, "timeline", false,
@@ -260,10 +269,10 @@ func (o *options) check(port int) error {
 		return usagef("size %d is not in 1 to %d bytes", o.size, maxSize)
 	case o.count < 0:
 		return usagef("count %d is negative; 0 means until interrupted", o.count)
-	case o.client && o.protocol == protocolRping && !rpingSize(o.largest()):
-		return usagef("size %d is not in %d to %d bytes, which rping's protocol takes", o.largest(), rping.MinSize, rping.MaxSize)
 	case o.timeout <= 0:
 		return usagef("timeout %v is not positive", o.timeout)
+	case o.client && o.protocol == protocolRping && !rpingSize(o.largest()):
+		return usagef("size %d is not in %d to %d bytes, which rping's protocol takes", o.largest(), rping.MinSize, rping.MaxSize)
 	}
 	return nil
 }

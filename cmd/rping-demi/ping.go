@@ -31,6 +31,8 @@ func (p *pinger) run(stop context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, end := newWatchdog(stop, p.opts.patience())
+	defer end()
 	start := p.now()
 	defer func() { p.summary.elapsed = p.now().Sub(start) }()
 
@@ -39,7 +41,7 @@ func (p *pinger) run(stop context.Context) error {
 			return p.interrupted(stop, seq)
 		}
 		fillPayload(want, seq)
-		if err := p.one(stop, want); err != nil {
+		if err := p.one(stop, ctx, want); err != nil {
 			if errors.Is(err, errCutOff) {
 				p.summary.sent-- // not lost
 				return p.interrupted(stop, seq)
@@ -65,19 +67,18 @@ func (p *pinger) interrupted(stop context.Context, seq int) error {
 	return fmt.Errorf("%w after %d of %d pings", errInterrupted, seq, p.opts.count)
 }
 
-func (p *pinger) one(stop context.Context, want []byte) error {
-	ctx, cancel := context.WithTimeout(stop, p.opts.timeout)
-	defer cancel()
+func (p *pinger) one(stop context.Context, ctx *watchdog, want []byte) error {
 	p.summary.sent++
+	ctx.pat()
 	begin := p.now()
 	got, err := p.peer.Ping(ctx, want)
+	back := p.now()
 	if err != nil && stop.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return errCutOff
 	}
 	if err != nil {
-		return p.lost(err)
+		return p.lost(ctx.explain(err))
 	}
-	back := p.now()
 	rtt := back.Sub(begin)
 	if p.first.sent.IsZero() {
 		p.first = pingTimes{begin, back}
@@ -102,9 +103,9 @@ func (p *pinger) lost(err error) error {
 	var step *rping.StepError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &step):
-		return fmt.Errorf("no answer within %v, %s", p.opts.timeout, step.Step)
+		return fmt.Errorf("no answer within %v, %s", p.opts.patience(), step.Step)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer within %v", p.opts.timeout)
+		return fmt.Errorf("no answer within %v", p.opts.patience())
 	case errors.Is(err, io.EOF):
 		return errors.New("the server closed the connection")
 	}
@@ -121,10 +122,10 @@ func echo(ctx context.Context, l link, verbose bool, out io.Writer) (int, error)
 		if err != nil {
 			return n, fmt.Errorf("pop: %w", err)
 		}
-		if verbose {
+		err = l.Push(ctx, p)
+		if verbose { // after the answer, so that it does not count in the client's round trip
 			fmt.Fprintf(out, "server ping data: %s\n", shown(p))
 		}
-		err = l.Push(ctx, p)
 		if errors.Is(err, syscall.EPIPE) { // the client closed and wants no answer
 			return n, nil
 		}

@@ -177,3 +177,22 @@ func TestTheServerReportsABrokenConnection(t *testing.T) {
 	_, err := echo(t.Context(), m, false, io.Discard)
 	require.EqualError(t, err, "pop: reset")
 }
+
+// instant is a server without a network.
+type instant struct{ p []byte }
+
+func (i *instant) Buffer(n int) ([]byte, error) {
+	i.p = make([]byte, n)
+	return i.p, nil
+}
+
+func (i *instant) Ping(_ context.Context, p []byte) ([]byte, error) { return p, nil }
+
+// What a ping costs beside the exchange itself, and how much of that counts as its round trip.
+func BenchmarkMeasuring(b *testing.B) {
+	p := &pinger{peer: &instant{}, opts: options{size: 64, count: b.N, timeout: time.Minute}, out: io.Discard, now: time.Now}
+	b.ReportAllocs()
+	b.ResetTimer()
+	require.NoError(b, p.run(b.Context()))
+	b.ReportMetric(float64(p.summary.ranked().median), "ns-counted/op")
+}

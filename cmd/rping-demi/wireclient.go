@@ -112,6 +112,10 @@ type rpingConn struct {
 	*rping.Client
 	raw  *libos.RawConn
 	addr string
+
+	of  context.Context //nolint:containedctx // of the last ping; many have the same
+	run context.Context //nolint:containedctx // ends a moment after of
+	end func()          // run's
 }
 
 // Info implements conn.
@@ -123,21 +127,37 @@ func (c *rpingConn) Buffer(n int) ([]byte, error) { return make([]byte, n), nil 
 // Ping implements peer. A ping that is under way when ctx ends is given a moment more, so
 // that the server does not see its client go in the middle of one.
 func (c *rpingConn) Ping(ctx context.Context, p []byte) ([]byte, error) {
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() {
-		t := time.AfterFunc(farewell, cancel)
-		context.AfterFunc(run, func() { t.Stop() })
-	})()
-	got, err := c.Client.Ping(run, p)
+	if c.of != ctx {
+		c.follow(ctx)
+	}
+	got, err := c.Client.Ping(c.run, p)
 	if errors.Is(err, rping.ErrDisconnected) {
 		err = fmt.Errorf("%w; was the server stopped, or started with a smaller -S than %d?", err, len(p))
 	}
 	return got, err
 }
 
+// follow makes run end a moment after ctx.
+func (c *rpingConn) follow(ctx context.Context) {
+	if c.end != nil {
+		c.end()
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(farewell, cancel)
+		context.AfterFunc(run, func() { t.Stop() })
+	})
+	c.of, c.run, c.end = ctx, run, func() {
+		stop()
+		cancel()
+	}
+}
+
 // Close implements conn.
 func (c *rpingConn) Close() error {
+	if c.end != nil {
+		c.end()
+	}
 	_ = c.raw.Close() // EBADF is the only error
 	select {
 	case <-c.raw.Released():

@@ -52,9 +52,9 @@ func (s *Server) prepare() (err error) {
 // Established is called once the connection is.
 func (s *Server) Established() error { return s.q.Established() }
 
-// Next echoes the client's next ping. It calls seen with the data, which is valid during
-// the call, before the client hears that it was read. io.EOF: the client has disconnected
-// between two pings. A client that keeps silent between pings is not disturbed for it, but
+// Next echoes the client's next ping. It calls seen with what it has read, which is valid
+// during the call, when the client has its answer, so that the client's round trip is not
+// the longer for it, or has failed. io.EOF: the client has disconnected between two pings. A client that keeps silent between pings is not disturbed for it, but
 // one whose host is gone is found out: see idle.
 func (s *Server) Next(ctx context.Context, seen func([]byte)) error {
 	source, err := s.idle(ctx)
@@ -71,7 +71,7 @@ func (s *Server) Next(ctx context.Context, seen func([]byte)) error {
 	if err := during(stepReadData, s.timed(ctx, func(ctx context.Context) error { return s.read(ctx, source) })); err != nil {
 		return err
 	}
-	seen(s.data.Bytes[:n])
+	defer func() { seen(s.data.Bytes[:n]) }()
 	var sink Advert
 	err = s.timed(ctx, func(ctx context.Context) (err error) {
 		if err = s.sent(s.q.Send(wrSend, s.goAhead, advertSize)); err == nil {
@@ -93,7 +93,7 @@ func (s *Server) idle(ctx context.Context) (Advert, error) {
 		wait, cancel := s.answerBy(ctx)
 		a, err := s.receive(wait)
 		cancel()
-		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		if err == nil || ctx.Err() != nil || !errors.Is(context.Cause(wait), ErrSilent) {
 			return a, err
 		}
 		if s.outstanding > 0 {

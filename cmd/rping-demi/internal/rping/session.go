@@ -59,6 +59,16 @@ type session struct {
 	recvs       [recvDepth]*rawqp.Buffer
 	outstanding int      // sends, reads and writes under way
 	inbox       []Advert // received and not asked for yet
+	alarm       alarm
+}
+
+// alarm is the context of answerBy, which is made anew only when it has to: contexts with
+// limits of their own would take a good part of a ping's time.
+type alarm struct {
+	parent context.Context //nolint:containedctx // whose child ctx is
+	ctx    context.Context //nolint:containedctx // ends with ErrSilent
+	end    context.CancelCauseFunc
+	timer  *time.Timer
 }
 
 func newSession(cfg Config) session {
@@ -100,7 +110,12 @@ func (s *session) postReceives() error {
 }
 
 // Close frees the session; its connection must have been released.
-func (s *session) Close() error { return s.q.Close() }
+func (s *session) Close() error {
+	if s.alarm.end != nil {
+		s.alarm.end(nil)
+	}
+	return s.q.Close()
+}
 
 // receive waits for the peer's next message.
 func (s *session) receive(ctx context.Context) (Advert, error) {
@@ -166,14 +181,24 @@ func (s *session) sent(err error) error {
 	return s.posted(err)
 }
 
-// answerBy bounds the peer's next answer; after tells the end of that time from the end of
-// ctx.
-func (s *session) answerBy(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, s.cfg.Timeout, ErrSilent)
+// answerBy bounds the peer's next answer until answered is called; late tells the end of that
+// time from the end of ctx. One goroutine calls it, one answer at a time.
+func (s *session) answerBy(ctx context.Context) (_ context.Context, answered func()) {
+	a := &s.alarm
+	if a.parent == ctx && a.ctx.Err() == nil {
+		a.timer.Reset(s.cfg.Timeout)
+		return a.ctx, func() { a.timer.Stop() }
+	}
+	if a.end != nil {
+		a.end(nil)
+	}
+	child, end := context.WithCancelCause(ctx)
+	*a = alarm{ctx, child, end, time.AfterFunc(s.cfg.Timeout, func() { end(ErrSilent) })}
+	return child, func() { a.timer.Stop() }
 }
 
 func (s *session) late(ctx context.Context, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) && errors.Is(context.Cause(ctx), ErrSilent) {
+	if err != nil && errors.Is(err, ctx.Err()) && errors.Is(context.Cause(ctx), ErrSilent) {
 		return fmt.Errorf("%w within %v", ErrSilent, s.cfg.Timeout)
 	}
 	return err
