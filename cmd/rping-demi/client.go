@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -21,7 +22,7 @@ func (t *task) runClient(stop context.Context) (err error) {
 			err = cerr
 		}
 	}()
-	t.printf("%s", t.connectionText("connected to", first.Info()))
+	t.printf("%s", t.connectionText(first.Info()))
 	err = t.runMode(stop, d, first)
 	if errors.Is(err, syscall.EMSGSIZE) {
 		return fmt.Errorf("a message of %d bytes is larger than this connection takes; use a smaller -S: %w",
@@ -39,17 +40,22 @@ func (t *task) printf(format string, args ...any) {
 
 // connectionText says over what a connection runs and how long each phase took, unless a
 // timeline is to say that.
-func (t *task) connectionText(verb string, i libos.Info) string {
-	s := fmt.Sprintf("%s %s from %s, device %s port %d", verb, i.Remote, i.Local, i.Device, i.Port)
-	if i.GID != "" {
-		s += ", GID " + i.GID
-	}
-	s += "\n"
+func (t *task) connectionText(i libos.Info) string {
+	s := fmt.Sprintf("connected to %s from %s%s\n", i.Remote, i.Local, path(i))
 	if t.opts.timeline {
 		return s
 	}
 	for _, p := range phases(i.Phases) {
 		s += fmt.Sprintf("  %-16s at %10s  (+%s)\n", p.name, micros(p.at), micros(p.took))
+	}
+	return s
+}
+
+// path is over what a connection runs, a GID that stands for an IPv4 address as people read it.
+func path(i libos.Info) string {
+	s := fmt.Sprintf(", device %s port %d", i.Device, i.Port)
+	if gid, err := netip.ParseAddr(i.GID); err == nil {
+		return s + ", GID " + gid.String()
 	}
 	return s
 }

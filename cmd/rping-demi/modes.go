@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -105,7 +106,7 @@ func (t *task) pingAll(ctx context.Context, conns []conn, size int) (*summary, e
 	for _, s := range summaries[1:] {
 		all.merge(s)
 	}
-	all.elapsed = time.Since(begin)
+	all.elapsed, all.checked = time.Since(begin), o.validate
 	return all, errors.Join(errors.Join(errs...), drawErr)
 }
 
@@ -151,7 +152,7 @@ func (t *task) runConnect(stop, run context.Context, d dialer, first conn) error
 	}
 	meter.clear()
 	s.elapsed = time.Since(begin)
-	if err != nil && s.intact == 0 {
+	if errors.Is(err, syscall.ECONNREFUSED) || err != nil && s.intact == 0 {
 		err = fmt.Errorf("%w (--mode connect needs a server that serves many: -P)", err)
 	}
 	return t.reportInfo(s, d.protocol(), info, err)

@@ -2,11 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"catmint/libos"
+	"catmint/rdma"
 )
 
 // measure runs a client to its good end against a persistent server and returns what it
@@ -120,4 +125,47 @@ func TestAHistogramHasABarForEachPowerOfTwo(t *testing.T) {
 	out := measure(t, "-C", "20", "--histogram")
 	assert.Contains(t, out, "  < ")
 	assert.Contains(t, out, strings.Repeat("#", histogramWidth))
+}
+
+// listenMute listens, accepts one connection and says nothing on it.
+func listenMute(t *testing.T, host rdma.Fabric) {
+	t.Helper()
+	cfg, err := libos.ConfigFromEnv(noEnv)
+	require.NoError(t, err)
+	process, err := libos.New(cfg, host)
+	require.NoError(t, err)
+	engine, err := process.NewEngine()
+	require.NoError(t, err)
+	at := netip.AddrPortFrom(netip.MustParseAddr(serverAddr), defaultPort)
+	lis, err := newSocket(engine, at)
+	require.NoError(t, err)
+	require.NoError(t, lis.Bind(at))
+	require.NoError(t, lis.Listen(1))
+	qt, err := lis.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := lis.wait(t.Context(), qt)
+		assert.True(t, err == nil || t.Context().Err() != nil, "%v", err)
+		require.NoError(t, process.Close())
+	})
+}
+
+func TestAServerThatNeverAnswersIsGivenUpInEveryMode(t *testing.T) {
+	for _, mode := range []string{"latency", "rate", "bandwidth"} {
+		t.Run(mode, func(t *testing.T) {
+			sh, ch := newHosts(t)
+			listenMute(t, sh)
+			c := start(t, ch, "-c", "-a", serverAddr, "--mode", mode, "--timeout", "50ms", "-C", "1000")
+			c.exit(t, exitFailure)
+			assert.Equal(t, "rping-demi: ping 0: no answer within 50ms\n", c.err.String())
+			assert.Regexp(t, ` 0 came back, [1-9]\d* lost\n`, c.out.String())
+		})
+	}
+}
+
+func TestALargeMessageIsGivenMoreTime(t *testing.T) {
+	o := options{timeout: time.Second, size: 64}
+	assert.Equal(t, time.Second, o.patience())
+	o.size = 1 << 30
+	assert.Equal(t, 129*time.Second, o.patience())
 }

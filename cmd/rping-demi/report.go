@@ -23,6 +23,7 @@ type report struct {
 	Size       int      `json:"size"` // bytes of a ping
 	Sent       int      `json:"sent"`
 	Intact     int      `json:"intact"`
+	Validated  bool     `json:"validated"` // else only lengths were compared
 	Lost       int      `json:"lost"`
 	Seconds    float64  `json:"seconds"`
 	Rate       float64  `json:"per_second"`
@@ -56,7 +57,7 @@ func (t *task) reportInfo(s *summary, p protocol, i libos.Info, err error) error
 	}
 	r := report{
 		Mode: t.opts.mode, Protocol: p, Local: i.Local.String(), Remote: i.Remote.String(), Device: i.Device,
-		Conns: t.opts.connections, Size: s.size, Sent: s.sent, Intact: s.intact, Lost: s.lost(),
+		Conns: t.opts.connections, Size: s.size, Sent: s.sent, Intact: s.intact, Validated: s.checked, Lost: s.lost(),
 		Seconds: s.elapsed.Seconds(), Rate: s.rate(), Bandwidth: s.bandwidth(),
 	}
 	if s.intact > 0 {
@@ -84,14 +85,15 @@ func (t *task) encode(r report, err error) error {
 // histogramWidth is the length of the longest bar in characters.
 const histogramWidth = 50
 
-// printHistogram draws how many round trips took how long, each bar twice as long as the
-// one before.
+// printHistogram draws how many of the sorted round trips took how long, each bar's limit
+// being twice that of the one before, in the unit of the summary.
 func printHistogram(w io.Writer, samples []time.Duration) {
 	if len(samples) == 0 {
 		return
 	}
 	var counts [64]int
 	first, last, most := len(counts), 0, 0
+	unit, in := timeUnit(quantile(samples, 0.5))
 	for _, d := range samples {
 		b := bits.Len64(uint64(max(d, 1)) / 1000) // below 1 us, 2 us, 4 us, ...
 		counts[b]++
@@ -99,7 +101,7 @@ func printHistogram(w io.Writer, samples []time.Duration) {
 	}
 	for b := first; b <= last; b++ {
 		bar := (counts[b]*histogramWidth + most - 1) / most
-		line := fmt.Sprintf("  < %11s %9d  %s", micros(time.Duration(1000<<b)), counts[b], strings.Repeat("#", bar))
+		line := fmt.Sprintf("  < %8.1f %s %9d  %s", in(time.Duration(1000<<b)), unit, counts[b], strings.Repeat("#", bar))
 		fmt.Fprintln(w, strings.TrimRight(line, " "))
 	}
 }

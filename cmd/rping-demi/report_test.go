@@ -18,6 +18,10 @@ func TestHistogramBarsAreInProportion(t *testing.T) {
   <      8.0 us         1  #########################
 `, out.String())
 	out.Reset()
+	printHistogram(&out, []time.Duration{900 * us, 20_000 * us, 30_000 * us})
+	assert.Contains(t, out.String(), "  <      1.0 ms         1  #####", "in the unit of the median")
+	assert.Contains(t, out.String(), "  <     32.8 ms         2  #####")
+	out.Reset()
 	printHistogram(&out, nil)
 	assert.Empty(t, out.String())
 }

@@ -129,12 +129,12 @@ func TestServerAndClientPingAndBothSayHowItWent(t *testing.T) {
 			c.exit(t, exitOK)
 			s.exit(t, exitOK)
 			for _, want := range []string{
-				"device sima port 1, GID ", "address resolved", "route resolved", "QP ready", "established",
+				"device sima port 1, GID " + map[string]string{"IPv4": "::ffff:10.0.0.2", "IPv6": "fd00::2"}[name] + "\n", "address resolved", "route resolved", "QP ready", "established",
 				"ping data: rdma-ping-2: CDE\n", "3 pings of 17 bytes: 3 intact, 0 lost", "round trip: min",
 			} {
 				assert.Contains(t, c.out.String(), want)
 			}
-			for _, want := range []string{"device simb", "server ping data: rdma-ping-0: ABC\n", "3 pings from"} {
+			for _, want := range []string{", device simb port 1, GID ", ", established in ", "server ping data: rdma-ping-0: ABC\n", "3 pings from"} {
 				assert.Contains(t, s.out.String(), want)
 			}
 			assert.Empty(t, c.err.String()+s.err.String())

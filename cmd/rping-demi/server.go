@@ -150,7 +150,11 @@ func (s *server) left(n int) error {
 
 // greet says who has come.
 func (s *server) greet(i libos.Info) {
-	s.say("%s", s.connectionText("connection from", i))
+	took := ""
+	if p := i.Phases; !s.opts.timeline && !p.Established.IsZero() {
+		took = ", established in " + micros(p.Established.Sub(p.Started))
+	}
+	s.say("connection from %s to %s%s%s\n", i.Remote, i.Local, path(i), took)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = s.drawTimeline(drawn{info: i}) // what is printed next says if there is nowhere to print

@@ -15,6 +15,7 @@ const maxSamples = 1 << 20
 type summary struct {
 	unit     string // what was counted
 	size     int    // bytes of one
+	checked  bool   // every byte of what came back was compared
 	sent     int
 	intact   int
 	elapsed  time.Duration
@@ -102,14 +103,22 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[max(0, min(rank, len(sorted)-1))]
 }
 
+// verdict is what the pings that were not lost are: without -V their lengths alone are known.
+func (s *summary) verdict() string {
+	if s.checked {
+		return "intact"
+	}
+	return "came back"
+}
+
 // lost is how many did not come back.
 func (s *summary) lost() int { return s.sent - s.intact }
 
 func (s *summary) print(w io.Writer) {
 	units := plural(s.sent, s.unit, s.unit+"s")
 	if s.size > 0 {
-		fmt.Fprintf(w, "%d %s of %d %s: %d intact, %d lost\n",
-			s.sent, units, s.size, plural(s.size, "byte", "bytes"), s.intact, s.lost())
+		fmt.Fprintf(w, "%d %s of %d %s: %d %s, %d lost\n", s.sent, units, s.size,
+			plural(s.size, "byte", "bytes"), s.intact, s.verdict(), s.lost())
 	} else {
 		fmt.Fprintf(w, "%d %s: %d made, %d failed\n", s.sent, units, s.intact, s.lost())
 	}

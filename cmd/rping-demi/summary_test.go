@@ -15,7 +15,7 @@ func TestSummaryCountsAndRanks(t *testing.T) {
 		s.add(time.Duration(i) * time.Microsecond)
 	}
 	s.sent++ // one lost
-	s.elapsed = time.Second
+	s.elapsed, s.checked = time.Second, true
 	var out bytes.Buffer
 	s.print(&out)
 	assert.Equal(t, `101 pings of 64 bytes: 100 intact, 1 lost
@@ -29,7 +29,7 @@ func TestSummaryOfNothingShowsNoTimes(t *testing.T) {
 	s.sent = 1
 	var out bytes.Buffer
 	s.print(&out)
-	assert.Equal(t, "1 ping of 1 byte: 0 intact, 1 lost\n", out.String())
+	assert.Equal(t, "1 ping of 1 byte: 0 came back, 1 lost\n", out.String())
 }
 
 func TestSummariesOfConnectionsAreMerged(t *testing.T) {
@@ -89,7 +89,7 @@ func TestTimesBesideOneAnotherAreInOneUnit(t *testing.T) {
 	s.elapsed = 10 * time.Millisecond
 	var out bytes.Buffer
 	s.print(&out)
-	assert.Equal(t, `3 pings of 1048576 bytes: 3 intact, 0 lost
+	assert.Equal(t, `3 pings of 1048576 bytes: 3 came back, 0 lost
 round trip: min 9.0, median 12.0, p99 3000.0, p99.9 3000.0, max 3000.0 ms
 rate: 300 pings/s, 314.6 MB/s each way (2.5 Gbit/s)
 `, out.String())

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,21 +136,31 @@ func TestAServerThatKnowsTheCountMissesWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestAClientThatSaysNothingAtFirstIsMentioned(t *testing.T) {
-	sh, ch := newHosts(t)
-	s := startServer(t, sh, "--timeout", "1ms")
-	cfg, err := libos.ConfigFromEnv(noEnv)
-	require.NoError(t, err)
-	connector, err := libos.NewConnector(cfg, ch)
-	require.NoError(t, err)
-	client := rping.NewClient(rping.Config{Fabric: ch, Timeout: time.Minute}, 64)
-	at := netip.AddrPortFrom(netip.MustParseAddr(serverAddr), defaultPort)
-	c, err := connector.Dial(t.Context(), netip.AddrPort{}, at, client.Hooks(nil))
-	require.NoError(t, err)
-	s.err.await(t, "has connected and sent nothing for 1ms: does it speak rping's protocol?\n", 1)
-	require.NoError(t, c.Close())
-	<-c.Released()
-	require.NoError(t, client.Close())
-	require.NoError(t, connector.Close(t.Context()))
-	s.exit(t, exitOK)
+// A client that waits for the server to begin: alone it is given up, among many it is mentioned.
+func TestAClientThatSaysNothingAtFirstIsNotWaitedFor(t *testing.T) {
+	for _, mode := range []string{"", "-P"} {
+		sh, ch := newHosts(t)
+		s := startServer(t, sh, append([]string{"--timeout", "1ms"}, strings.Fields(mode)...)...)
+		cfg, err := libos.ConfigFromEnv(noEnv)
+		require.NoError(t, err)
+		connector, err := libos.NewConnector(cfg, ch)
+		require.NoError(t, err)
+		client := rping.NewClient(rping.Config{Fabric: ch, Timeout: time.Minute}, 64)
+		at := netip.AddrPortFrom(netip.MustParseAddr(serverAddr), defaultPort)
+		c, err := connector.Dial(t.Context(), netip.AddrPort{}, at, client.Hooks(nil))
+		require.NoError(t, err)
+		s.err.await(t, "has connected and sent nothing for 1ms: does it speak rping's protocol?\n", 1)
+		if mode == "" {
+			s.exit(t, exitFailure)
+		}
+		require.NoError(t, c.Close())
+		<-c.Released()
+		require.NoError(t, client.Close())
+		require.NoError(t, connector.Close(t.Context()))
+		if mode == "-P" {
+			s.out.await(t, "0 pings from", 1)
+			s.stop()
+			s.exit(t, exitOK)
+		}
+	}
 }

@@ -106,14 +106,20 @@ func (w *wireServer) serve(c *libos.RawConn, session *rping.Server) error {
 	s, info := w.s, c.Info()
 	s.greet(info)
 	n := 0
-	// rping's clients ping at once. Others may be waiting for us to begin.
+	// rping's clients ping at once. Others may be waiting for us to begin. Among many clients
+	// it may be one of ours that has yet to make more connections; it is in nobody's way.
+	run, giveUp := context.WithCancelCause(s.stop)
+	defer giveUp(nil)
 	silent := time.AfterFunc(s.opts.timeout, func() {
-		s.printf(s.errOut, "rping-demi: client %s has connected and sent nothing for %v: does it speak rping's protocol?\n",
-			info.Remote, s.opts.timeout)
+		if !s.opts.persistent {
+			giveUp(errMute)
+			return
+		}
+		s.printf(s.errOut, "rping-demi: client %s: %v\n", info.Remote, s.mute())
 	})
 	defer silent.Stop()
 	for {
-		err := session.Next(s.stop, func(p []byte) {
+		err := session.Next(run, func(p []byte) {
 			silent.Stop()
 			if s.opts.verbose {
 				s.printf(s.out, "server ping data: %s\n", shown(p))
@@ -128,12 +134,22 @@ func (w *wireServer) serve(c *libos.RawConn, session *rping.Server) error {
 			err = nil
 		case errors.Is(err, io.EOF):
 			err = s.left(n)
+		case errors.Is(context.Cause(run), errMute):
+			err = s.mute()
 		default:
 			err = fmt.Errorf("ping %d: %w", n, err)
 		}
 		s.served(protocolRping, info, n, err)
 		return err
 	}
+}
+
+// errMute ends the wait for a client's first ping.
+var errMute = errors.New("it says nothing")
+
+// mute is errMute in words.
+func (s *server) mute() error {
+	return fmt.Errorf("the client has connected and sent nothing for %v: does it speak rping's protocol?", s.opts.timeout)
 }
 
 // finish waits for the clients that are left, after the listener has been closed, and says
