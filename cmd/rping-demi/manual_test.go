@@ -3,8 +3,10 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,9 +52,40 @@ func TestBashCompletesFlagsAndValues(t *testing.T) {
 	}
 }
 
-// Where man(1), bash and zsh look for them.
-func TestMakeInstallInstallsManualAndCompletions(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "make", "--dry-run", "install", "DESTDIR=/dest", "PREFIX=/usr")
+// zsh itself reads the completion; what it would complete is what it hands to _arguments.
+func TestZshReadsTheCompletionOfEveryFlag(t *testing.T) {
+	script := `_arguments() { print -rl -- "$@" }; . completion/_rping-demi`
+	out, err := exec.CommandContext(t.Context(), "zsh", "-f", "-c", script).CombinedOutput()
+	require.NoError(t, err, "%s (zsh is installed by make setup)", out)
+	specs := strings.Split(strings.TrimSpace(string(out)), "\n")
+	require.Equal(t, "-s", specs[0])
+	new(commandLine).flags().VisitAll(func(f *pflag.Flag) {
+		for _, name := range []string{"--" + f.Name, "-" + f.Shorthand} {
+			one := regexp.MustCompile(`^(\([^)]*\))?` + regexp.QuoteMeta(name) + `\[[^\]]+\]`)
+			assert.True(t, name == "-" || slices.ContainsFunc(specs, one.MatchString), "%s in %q", name, specs)
+		}
+	})
+}
+
+func TestTheManualIsWellFormed(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "groff", "-man", "-Tutf8", "-ww", "../../docs/rping-demi.1")
+	var warnings strings.Builder
+	cmd.Stderr = &warnings
+	text, err := cmd.Output()
+	require.NoError(t, err, "%s (groff is installed by make setup)", warnings.String())
+	assert.Empty(t, warnings.String())
+	assert.Contains(t, string(text), "rping-demi - check an RDMA link")
+}
+
+// Where man(1), bash and zsh look for them. The long form installs; the short one looks at what
+// would be done.
+func TestMakeInstallInstallsProgramManualAndCompletions(t *testing.T) {
+	dest := t.TempDir()
+	args := []string{"install", "DESTDIR=" + dest, "PREFIX=/usr", "CATMINT_SKIP_SETUP=1"}
+	if testing.Short() {
+		args = append(args, "--dry-run")
+	}
+	cmd := exec.CommandContext(t.Context(), "make", args...)
 	cmd.Dir = "../.."
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "MAKE") && !strings.HasPrefix(v, "MFLAGS") { // of a make that runs this test
@@ -66,8 +99,24 @@ func TestMakeInstallInstallsManualAndCompletions(t *testing.T) {
 		"docs/rping-demi.1":                         "share/man/man1/rping-demi.1",
 		"cmd/rping-demi/completion/rping-demi.bash": "share/bash-completion/completions/rping-demi",
 		"cmd/rping-demi/completion/_rping-demi":     "share/zsh/site-functions/_rping-demi",
+		"build/rping-demi":                          "bin/",
 	} {
-		assert.FileExists(t, "../../"+source)
-		assert.Regexp(t, `(?m)^install .*`+regexp.QuoteMeta(source)+`\s+/dest/usr/`+regexp.QuoteMeta(place)+`$`, script)
+		assert.Regexp(t, `(?m)^install .*`+regexp.QuoteMeta(source)+`\s+`+regexp.QuoteMeta(dest+"/usr/"+place)+`$`, script)
+		if testing.Short() {
+			continue
+		}
+		if strings.HasSuffix(place, "/") {
+			place += filepath.Base(source)
+		}
+		want, err := os.ReadFile("../../" + source)
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(dest, "usr", place))
+		require.NoError(t, err)
+		assert.Equal(t, want, got, place)
+	}
+	if !testing.Short() {
+		help, err := exec.CommandContext(t.Context(), filepath.Join(dest, "usr/bin/rping-demi"), "--help").Output()
+		require.NoError(t, err)
+		assert.Contains(t, string(help), "rping-demi --server")
 	}
 }
