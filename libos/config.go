@@ -21,6 +21,9 @@ type Config struct {
 	// ConnectTimeout is the time for a whole connect (and accept), from the call until
 	// established. The default leaves room for three CM retries of 4.3 s each.
 	ConnectTimeout time.Duration
+	// ConfirmTime is how long a peer whose request was accepted keeps its place in a full
+	// backlog without confirming the connection; then it gives way to the next request.
+	ConfirmTime time.Duration
 	// ResolveTimeout is the time for one try of address or route resolution.
 	ResolveTimeout time.Duration
 	// RetryDelay is the time between two tries of a resolution.
@@ -79,6 +82,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		ConnectTimeout: 20 * time.Second,
+		ConfirmTime:    time.Second,
 		ResolveTimeout: 2 * time.Second,
 		RetryDelay:     100 * time.Millisecond,
 		Linger:         2 * time.Second,
@@ -267,6 +271,8 @@ func (c *Config) check() error {
 		return bad("ConnectTimeout", c.ConnectTimeout, "a positive time")
 	case c.ResolveTimeout <= 0:
 		return bad("ResolveTimeout", c.ResolveTimeout, "a positive time")
+	case c.ConfirmTime <= 0:
+		return bad("ConfirmTime", c.ConfirmTime, "a positive time")
 	case c.RetryDelay < 0 || c.Linger < 0:
 		return bad("RetryDelay or Linger", min(c.RetryDelay, c.Linger), "no negative time")
 	case c.KeepAlive != 0 && c.KeepAlive < minKeepAlive:

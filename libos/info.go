@@ -131,6 +131,13 @@ func (i *connInfo) deviceName() string {
 	return i.cur.Device
 }
 
+// sent is when rdma_connect or rdma_accept was called.
+func (i *connInfo) sent() time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.cur.Phases.Sent
+}
+
 func (i *connInfo) addrs() (local, remote netip.AddrPort) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

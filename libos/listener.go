@@ -2,6 +2,7 @@ package libos
 
 import (
 	"syscall"
+	"time"
 
 	"catmint/datapath"
 	"catmint/libos/connfsm"
@@ -78,6 +79,11 @@ func (l *listener) do(a connfsm.ListenerAction, ev connfsm.ListenerEvent, r requ
 		for child := range l.underway {
 			child.abandon()
 		}
+	case connfsm.Evict:
+		child := l.latest()
+		e.log.Info("connection evicted: the peer has not confirmed it, and the backlog is full", "peer", child.conn.dst.String(),
+			"backlog", l.fsm.Backlog)
+		child.abandon()
 	case connfsm.AbortChild:
 		l.ready = nil
 		r.child.abandon()
@@ -108,13 +114,32 @@ func (l *listener) cmEvent(ev rdma.Event) {
 			l.step(connfsm.ListenBadRequest, request{ev: ev, err: err})
 			return
 		}
-		l.step(connfsm.ListenRequest, request{ev: ev, offer: offer})
+		what := connfsm.ListenRequest
+		if l.fsm.Full() && l.latest() != nil {
+			what = connfsm.ListenPressing
+		}
+		l.step(what, request{ev: ev, offer: offer})
 	case rdma.DeviceRemoval:
 		l.s.e.log.Warn("listener's device removed", "local", l.s.localAddr().String())
 		l.step(connfsm.ListenDeviceGone, request{ev: ev})
 	default:
 		l.step(connfsm.ListenStray, request{ev: ev})
 	}
+}
+
+// latest is the connection that has been waiting for the peer's confirmation longest, if that is
+// too long; nil if none has.
+func (l *listener) latest() (child *Socket) {
+	sent := time.Now().Add(-l.s.e.cfg.ConfirmTime)
+	for s := range l.underway {
+		if s.conn.fsm.State != connfsm.Accepting {
+			continue // nobody but us is late
+		}
+		if at := s.conn.info.sent(); at.Before(sent) {
+			child, sent = s, at
+		}
+	}
+	return child
 }
 
 // admit begins a passive connection. Its descriptor is taken now, so that there is no

@@ -313,6 +313,53 @@ func TestBeyondTheBacklogConnectionsAreRefusedAndNotLost(t *testing.T) {
 	require.Equal(t, "three", p.a.recv(t, c3))
 }
 
+// halfOpen sends n requests whose connections are never confirmed, and returns when all are answered.
+func halfOpen(t *testing.T, p *pair, at netip.AddrPort, n int) {
+	t.Helper()
+	lost := p.net.When(sim.Message(sim.RTU)).Always().Drop()
+	defer lost.Lift()
+	for range n {
+		qt, err := p.a.socket(t, unix.AF_INET).Connect(at)
+		require.NoError(t, err)
+		_ = p.a.wait(t, qt) // as far as the active side knows it is established
+	}
+}
+
+func TestWhoNeverConfirmsGivesWayInAFullBacklog(t *testing.T) {
+	cfg := testConfig()
+	cfg.ConfirmTime = 50 * time.Millisecond
+	p := newPair(t, cfg, sim.Config{})
+	l, at := p.b.listen(t, p.b.addr, 4)
+	halfOpen(t, p, at, 4)
+	var c *Socket
+	require.Eventually(t, func() bool {
+		s := p.a.socket(t, unix.AF_INET)
+		qt, err := s.Connect(at)
+		require.NoError(t, err)
+		if _, err = p.a.e.Wait(within(t), qt); err != nil {
+			require.Equal(t, syscall.ECONNREFUSED, errno(err), "while all are within their time")
+			require.NoError(t, s.Close())
+			return false
+		}
+		c = s
+		return true
+	}, patience, time.Millisecond)
+	p.a.send(t, c, "I mean it")
+	require.Equal(t, "I mean it", p.b.recv(t, p.b.accept(t, l)))
+	require.EqualValues(t, 1, p.b.p.Stats().Lost, "one has given way, no more")
+}
+
+func TestWithinTheirTimeThoseWhoDoNotConfirmKeepTheirPlaces(t *testing.T) {
+	cfg := testConfig()
+	cfg.ConfirmTime = time.Hour
+	p := newPair(t, cfg, sim.Config{})
+	_, at := p.b.listen(t, p.b.addr, 3)
+	halfOpen(t, p, at, 3)
+	got, ce := p.a.mustFail(t, at)
+	require.Equal(t, syscall.ECONNREFUSED, got, "%v", ce)
+	require.Zero(t, p.b.p.Stats().Lost)
+}
+
 func TestAConnectionThatWasClosedBeforeItWasAcceptedCanStillBeRead(t *testing.T) {
 	p := newPair(t, testConfig(), sim.Config{})
 	l, at := p.b.listen(t, p.b.addr, 1)

@@ -7,7 +7,9 @@ import (
 
 // Listener is the whole state of a listening socket. Accept works as TCP's does: up to
 // Backlog connections are established before anybody accepts; beyond that they are
-// refused, with a typed reason. An accept that waits makes room for one more.
+// refused, with a typed reason. An accept that waits makes room for one more. A connection that was
+// answered and is not confirmed has its place in the backlog for some time; after that it gives way
+// to the next request, or whoever sends requests and confirms none would keep everybody out.
 type Listener struct {
 	State    ListenerState
 	Backlog  int // at least 1
@@ -51,13 +53,14 @@ const (
 	ListenAccept                          // the application calls accept
 	ListenClose                           // the application closes
 	ListenDeviceGone                      // DEVICE_REMOVAL of the listening id
+	ListenPressing                        // a CONNECT_REQUEST came, and a connection under way has not been confirmed for too long
 	ListenStray                           // any other CM event: one error must not end the accept loop
 
 	numListenerEvents
 )
 
 var listenerEventNames = [numListenerEvents]string{
-	"request", "bad-request", "child-ready", "child-gone", "accept", "close", "device-gone", "stray",
+	"request", "bad-request", "child-ready", "child-gone", "accept", "close", "device-gone", "pressing", "stray",
 }
 
 func (e ListenerEvent) String() string {
@@ -81,6 +84,7 @@ const (
 	AbortReady                            // abort every connection that is ready and not accepted
 	AbortUnderway                         // abort every connection that is under way
 	AbortChild                            // abort this connection: nobody will accept it
+	Evict                                 // abort the connection that has been waiting to be confirmed longest
 	DestroyListenID                       // destroy the listening id
 	CompleteListenClose                   // the close is done
 	LogStray                              // log this event
@@ -90,7 +94,7 @@ const (
 
 var listenerOpNames = [numListenerOps]string{
 	"admit", "refuse", "match", "keep-accept", "fail-accept", "fail-waiting", "abort-ready", "abort-underway",
-	"abort-child", "destroy-id", "complete-close", "log",
+	"abort-child", "evict", "destroy-id", "complete-close", "log",
 }
 
 func (o ListenerOp) String() string {
@@ -141,6 +145,12 @@ func (l Listener) stepListening(ev ListenerEvent) (Listener, []ListenerAction) {
 			return l, []ListenerAction{actErr(Refuse, syscall.ECONNREFUSED)}
 		}
 		l.Underway++
+		return l, []ListenerAction{act(Admit)}
+	case ListenPressing:
+		l.Underway++
+		if l.Underway+l.Ready > l.Backlog+l.Waiting { // no room but that of the one that is late
+			return l, []ListenerAction{act(Evict), act(Admit)}
+		}
 		return l, []ListenerAction{act(Admit)}
 	case ListenBadRequest:
 		return l, []ListenerAction{actErr(Refuse, syscall.EPROTO)}
@@ -203,7 +213,7 @@ func (l Listener) stepClosed(ev ListenerEvent) (Listener, []ListenerAction) {
 // ended is what a listener that no longer listens does with what still comes.
 func (l Listener) ended(ev ListenerEvent) (Listener, []ListenerAction) {
 	switch ev {
-	case ListenRequest, ListenBadRequest:
+	case ListenRequest, ListenPressing, ListenBadRequest:
 		return l, []ListenerAction{actErr(Refuse, syscall.ECONNABORTED)}
 	case ListenChildReady:
 		l.Underway--
