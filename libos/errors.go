@@ -68,6 +68,8 @@ func hint(err syscall.Errno, cause error, loopback bool) string {
 		return "that is not an address of an RDMA network device here: see `rdma link` and `ip address`"
 	case err == syscall.ECONNREFUSED:
 		return "is the server running, on that port, over RDMA (its port space is not TCP's)?"
+	case err == syscall.ECONNRESET:
+		return "the peer answered and then gave the connection up: has the server just ended?"
 	case err == syscall.ETIMEDOUT:
 		return "the host is there and does not answer: check for a firewall on UDP port 4791"
 	case err == syscall.ENOMEM:

@@ -227,8 +227,8 @@ func (s *Socket) Accept() (datapath.Token, error) {
 
 // Connect begins to connect; the token completes (OpConnect) when the connection is
 // established, and fails with the errno of the table in the package's design: EHOSTUNREACH,
-// ENETUNREACH, EADDRNOTAVAIL, ECONNREFUSED, ETIMEDOUT, EPROTO, ENODEV, EAGAIN, ENOMEM,
-// ECANCELED. After a failure only Close is left; Err says more.
+// ENETUNREACH, EADDRNOTAVAIL, ECONNREFUSED, ECONNRESET, ETIMEDOUT, EPROTO, ENODEV, EAGAIN,
+// ENOMEM, ECANCELED. After a failure only Close is left; Err says more.
 //
 // EINVAL: not an address of the socket's family; EOPNOTSUPP: listening; EINPROGRESS;
 // EISCONN; EAGAIN: tokens are used up.

@@ -78,6 +78,10 @@ func peerErrno(kind EventKind, err syscall.Errno) syscall.Errno {
 		return syscall.EAGAIN
 	case kind == Unreachable:
 		return syscall.EHOSTUNREACH
+	case err == syscall.EINVAL:
+		// The answer came, and before it was taken the peer took it back (a REJECT behind it,
+		// as of a listener that closes): CM has forgotten the connection by then.
+		return syscall.ECONNRESET
 	default:
 		return syscall.ECONNABORTED // the queue pair's own transition failed
 	}
