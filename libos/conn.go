@@ -133,6 +133,10 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 	case connfsm.CreateQP:
 		c.createQP()
 	case connfsm.ResolveRoute:
+		// What it is without that is the route's; the peer learns of it from the request.
+		if terr := c.id.SetAckTimeout(ackTimeout); terr != nil {
+			c.log.Debug("set the ACK timeout", "conn", c.name(), "err", terr)
+		}
 		err = c.id.ResolveRoute(c.d.cfg.ResolveTimeout)
 	case connfsm.ConnectPeer:
 		if err = c.id.Connect(c.ep.request(c.id)); err == nil {

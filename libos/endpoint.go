@@ -13,7 +13,12 @@ import (
 
 // The timers and retries of every connection. Soft-RoCE takes a retry count of 7 as for
 // ever; with working credits the receiver is never not ready, so that waits for ever.
+//
+// The kernel's ACK timeout for RoCE is 0.54 s, so that a queue pair would break when the network
+// fails for 4 s; twice as much lets it live for 7.5 s, and costs half a second more when the last
+// packet of a burst is lost.
 const (
+	ackTimeout    = 18 // 4.096 us * 2^18 = 1.07 s
 	retryCount    = 6
 	rnrRetryCount = 7
 	minRNRTimer   = 12 // 0.64 ms, IBTA vol. 1 table 45; RDMA CM leaves 655 ms
