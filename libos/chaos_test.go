@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -13,14 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
+	"catmint/libos/connfsm"
 	"catmint/rdma"
 	"catmint/rdma/sim"
 )
 
 // TestUnderFaultsEveryTokenEndsAndNothingIsLeftBehind lets the connection manager lose,
-// delay, swap and forge events and messages, and calls fail, at random on a seed, while
-// clients connect, talk and close. Whatever happens, each token ends, once, and shutting
-// down (newPair) finds nothing left.
+// delay, swap and forge events and messages, calls fail, queue pairs break and, with some seeds,
+// a device go away, at random on a seed, while clients connect, talk and close. Whatever happens,
+// each token ends, once, in time, in success or with a stated errno, and shutting down (newPair)
+// finds nothing left.
 func TestUnderFaultsEveryTokenEndsAndNothingIsLeftBehind(t *testing.T) {
 	first, seeds := 0, 60
 	if testing.Short() {
@@ -40,6 +44,7 @@ func chaos(t *testing.T, seed uint64) {
 	t.Helper()
 	cfg := testConfig()
 	cfg.ConnectTimeout, cfg.ResolveTimeout, cfg.RetryDelay = 200*time.Millisecond, 50*time.Millisecond, time.Millisecond
+	cfg.KeepAlive = time.Second // a queue pair that is cut off hears of nothing else
 	cfg.Linger, cfg.FlushTimeout = 50*time.Millisecond, 50*time.Millisecond
 	p := newPair(t, cfg, sim.Config{Seed: seed, SeededDelivery: seed%2 == 1, RetryPolls: 1000, NoLateRecvFlush: seed%3 == 0})
 	l, at := p.b.listen(t, p.b.addr, 8)
@@ -78,12 +83,19 @@ func chaos(t *testing.T, seed uint64) {
 	}
 
 	p.keepPolling(t)
+	p.keepBreaking(t, seed)
 	var serving, wg sync.WaitGroup
 	hung := make(chan string, 1000)
 	wait := func(n *node, what string, qt datapath.Token) (datapath.Result, error) {
+		begin := time.Now()
 		r, err := n.e.Wait(within(t), qt)
-		if err != nil && r.Opcode != datapath.OpFailed {
+		switch took := time.Since(begin); {
+		case err != nil && r.Opcode != datapath.OpFailed:
 			hung <- fmt.Sprint(what, ": ", err)
+		case err != nil && !slices.Contains(stated[strings.TrimPrefix(what, "cancelled ")], errno(err)):
+			hung <- fmt.Sprint(what, " ends with ", connfsm.ErrnoName(errno(err)), ": ", err)
+		case took > limits[what]:
+			hung <- fmt.Sprint(what, " took ", took)
 		}
 		return r, err
 	}
@@ -140,7 +152,7 @@ func chaos(t *testing.T, seed uint64) {
 				}
 				if _, err := wait(p.a, "connect", qt); err == nil {
 					for range mine.IntN(4) {
-						if qt, err = s.Push(make([]byte, 1+mine.IntN(2000))); err != nil {
+						if qt, err = s.Push(make([]byte, 1+mine.IntN(2000)<<(6*(mine.IntN(8)/7)))); err != nil {
 							break
 						}
 						if _, err = wait(p.a, "push", qt); err != nil {
@@ -164,6 +176,72 @@ func chaos(t *testing.T, seed uint64) {
 	for h := range hung {
 		t.Error(h)
 	}
+}
+
+// stated are the errnos with which operations may end; those of connect that libos.h names, and
+// EINVAL, with which this test lets calls fail.
+var stated = map[string][]syscall.Errno{
+	"accept": {syscall.ECANCELED, syscall.ENODEV},
+	"connect": {
+		syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EADDRNOTAVAIL, syscall.ETIMEDOUT,
+		syscall.EPROTO, syscall.ENODEV, syscall.EAGAIN, syscall.ENOMEM, syscall.ECANCELED, syscall.ECONNRESET,
+		syscall.ECONNABORTED, syscall.EINVAL,
+	},
+	"push": {syscall.EPIPE, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ENODEV, syscall.EIO, syscall.ECANCELED},
+	"pop":  {syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ENODEV, syscall.EIO, syscall.ECANCELED},
+}
+
+// limits are generous: a connect has 200 ms here, and a message as long as its connection, which
+// ends when the client closes. An accept waits for a client.
+var limits = map[string]time.Duration{
+	"accept": patience, "connect": 10 * time.Second, "cancelled connect": 10 * time.Second,
+	"push": 10 * time.Second, "pop": patience,
+}
+
+// keepBreaking breaks queue pairs now and then until the test ends, and with every tenth seed the
+// clients' device goes away.
+func (p *pair) keepBreaking(t *testing.T, seed uint64) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 5))
+	stop, done := make(chan struct{}), make(chan struct{})
+	removal := -1
+	if seed%10 == 9 {
+		removal = rng.IntN(20)
+	}
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if n == removal {
+				p.hosts[0].RemoveDevice("sima")
+			}
+			qps := p.hosts[rng.IntN(2)].QPs()
+			if len(qps) == 0 {
+				continue
+			}
+			qp := qps[rng.IntN(len(qps))]
+			switch rng.IntN(12) {
+			case 0:
+				qp.ErrorAfter(rng.IntN(4))
+			case 1:
+				qp.FailCompletion(1+rng.IntN(4), rdma.WCStatus(1+rng.IntN(12)))
+			case 2:
+				qp.Cut(true)
+			case 3:
+				qp.ForceRNR(1 + rng.IntN(3))
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-done
+	})
 }
 
 // keepPolling polls both sides until the test ends: seeded delivery happens in polls.

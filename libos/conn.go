@@ -212,14 +212,24 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		c.log.Warn("unexpected event", "conn", c.name(), "event", ev.String(), "state", from.String())
 	}
 	if err != nil {
-		c.blame(err)
-		return connfsm.Event{Kind: connfsm.CallFailed, Err: errno(err)}, true
+		return connfsm.Event{Kind: connfsm.CallFailed, Err: c.blame(err)}, true
 	}
 	return connfsm.Event{}, false
 }
 
-// blame keeps the error of a call for the message, should the connection fail.
-func (c *conn) blame(err error) { c.detail, c.cause = err.Error(), err }
+// blame keeps the error of a call for the message, should the connection fail, and returns its
+// errno. On a device that has gone away calls answer EIO, perhaps before CM tells of the removal.
+func (c *conn) blame(err error) syscall.Errno {
+	c.detail, c.cause = err.Error(), err
+	if errno(err) == syscall.EIO && c.id != nil && c.id.Device() != nil {
+		select {
+		case <-c.id.Device().Removed():
+			return syscall.ENODEV
+		default:
+		}
+	}
+	return errno(err)
+}
 
 func (c *conn) complain(what string, err error) {
 	if err != nil {
@@ -261,8 +271,7 @@ func (c *conn) createQP() {
 		err := c.ep.create(id)
 		c.d.loop.post(func() {
 			if err != nil {
-				c.blame(err)
-				c.step(connfsm.Event{Kind: connfsm.QPFailed, Err: errno(err)})
+				c.step(connfsm.Event{Kind: connfsm.QPFailed, Err: c.blame(err)})
 				return
 			}
 			c.info.mark(phaseQPReady)
