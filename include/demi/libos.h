@@ -92,7 +92,9 @@ extern int demi_accept(_Out_ demi_qtoken_t *qt_out, _In_ int sockqd);
  * qr_ret is one of: ECONNREFUSED (nobody listens there, or the peer is full or shutting
  * down), EHOSTUNREACH, ENETUNREACH or EADDRNOTAVAIL (no route or no such neighbour),
  * ETIMEDOUT (no answer), EPROTO (it is not this protocol), ENODEV (the device is gone),
- * EAGAIN (queue pairs ran out), ENOMEM (locked memory ran out), ECANCELED (closed meanwhile).
+ * EAGAIN (queue pairs or file descriptors ran out), ENOMEM (locked memory ran out), ECONNRESET or
+ * ECONNABORTED (the peer, or the queue pair, gave up half-way), ECANCELED (closed meanwhile);
+ * rarely another one, with which a driver refused.
  *
  * Returns 0. EINVAL: the address is malformed. EOPNOTSUPP: the socket is listening.
  * EINPROGRESS: it is connecting. EISCONN: it is connected. EAGAIN: the operation cannot be
@@ -115,7 +117,9 @@ extern int demi_close(_In_ int qd);
 /*
  * Starts to send the array's segment as one message. Messages arrive whole, in the order of
  * the pushes. The segment must not change before the result, DEMI_OPC_PUSH, has come, but the
- * array may be freed at once.
+ * array may be freed at once. DEMI_OPC_FAILED comes with EPIPE (the peer has closed), ECONNRESET
+ * (it is gone), ETIMEDOUT (it is silent), EPROTO (it breaks the protocol), ENODEV (the device is
+ * gone), ECANCELED (closed meanwhile) or EIO (the device failed).
  *
  * Returns 0. EINVAL: sga_numsegs is not 1, the segment is empty or not inside its allocation.
  * ENOTCONN: not connected. EPIPE: the peer has closed. EMSGSIZE: longer than the peer takes.
@@ -139,7 +143,7 @@ extern int demi_pushto(_Out_ demi_qtoken_t *qt_out, _In_ int sockqd, _In_ const 
  * Starts to receive one message. The result, DEMI_OPC_POP, has it in qr_value.sga, which the
  * application frees with demi_sgafree. When the peer has closed and all that it pushed has
  * been popped, the message has length 0, and is to be freed like any other. A pop never times
- * out by itself.
+ * out by itself. DEMI_OPC_FAILED comes with what demi_push names, but EPIPE.
  *
  * Returns 0. ENOTCONN: not connected. EAGAIN: no token is left.
  */
