@@ -16,3 +16,6 @@ for program in endings panics limits; do
 	compile $program tests/conformance/programs/$program.c -L"$out" -ldemikernel -Wl,-rpath,'$ORIGIN'
 done
 compile loaded tests/conformance/programs/loaded.c
+# As Demikernel compiles its examples.
+${CC:-cc} -Werror -Wall -Wextra -O3 -std=c99 -Iinclude tests/conformance/programs/oneway.c \
+	-L"$out" -ldemikernel -Wl,-rpath,'$ORIGIN' -o "$out/oneway"

@@ -85,9 +85,14 @@ type server struct {
 // serve starts an example and waits until it says that it listens.
 func serve(t *testing.T, name string, args ...string) *server {
 	t.Helper()
+	return serveAs(t, name, append([]string{"server"}, args...)...)
+}
+
+func serveAs(t *testing.T, name string, args ...string) *server {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	s := &server{cmd: exec.CommandContext(ctx, made(t, name), append([]string{"server"}, args...)...)}
+	s := &server{cmd: exec.CommandContext(ctx, made(t, name), args...)}
 	pipe, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)
 	s.cmd.Stderr = &s.out
@@ -147,6 +152,15 @@ func TestAProgramThatReturnsFromMainAfterItsLastPushLosesNothing(t *testing.T) {
 		require.Empty(t, client(t, "push-exit", addr, "7103", "500", "4000"))
 		s.wait(t) // fails unless all came, intact
 	}
+}
+
+func TestAProgramAsDemikernelsExamplesAreWrittenRunsUnchanged(t *testing.T) {
+	addr := hostEnv(t, "SOFT_ROCE_ADDR")
+	s := serveAs(t, "oneway", "--server", addr, "7105", "256", "500")
+	out, err := exec.Command(made(t, "oneway"), "--client", addr, "7105", "256", "500").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Equal(t, "128000 bytes\n", string(out))
+	s.wait(t) // an assertion that fails is an abort
 }
 
 func TestThePingPongExampleMeasuresRoundTrips(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -110,6 +111,23 @@ func TestHeadersServeCXXPrograms(t *testing.T) {
 		cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir)
 		out, err = cmd.CombinedOutput()
 		require.NoError(t, err, "%s: %s", std, out)
+	}
+}
+
+// Each header by itself, in each dialect of C from C99 on.
+func TestEachHeaderServesCPrograms(t *testing.T) {
+	headers, err := filepath.Glob(filepath.Join(root, "include", "demi", "*.h"))
+	require.NoError(t, err)
+	require.Len(t, headers, 5)
+	for _, h := range headers {
+		for _, std := range []string{"c99", "gnu99", "c11", "c17", "c2x"} {
+			cmd := exec.Command("cc", "-std="+std, "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+				"-I"+filepath.Join(root, "include"), "-x", "c", "-")
+			name := filepath.Base(h)
+			cmd.Stdin = strings.NewReader("#include <demi/" + name + ">\n#include <demi/" + name + ">\nint main(void) { return 0; }\n")
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s, %s: %s", name, std, out)
+		}
 	}
 }
 
