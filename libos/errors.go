@@ -69,7 +69,7 @@ func hint(err syscall.Errno, cause error, loopback bool) string {
 	case err == syscall.ECONNREFUSED:
 		return "is the server running, on that port, over RDMA (its port space is not TCP's)?"
 	case err == syscall.ECONNRESET:
-		return "the peer answered and then gave the connection up: has the server just ended?"
+		return "the peer answered and then gave the connection up: has the server just ended? See its log"
 	case err == syscall.ETIMEDOUT:
 		return "the host is there and does not answer: check for a firewall on UDP port 4791"
 	case err == syscall.ENOMEM:
@@ -80,8 +80,6 @@ func hint(err syscall.Errno, cause error, loopback bool) string {
 		return "the peer does not run Catmint, or an incompatible version"
 	case err == syscall.ENODEV:
 		return "there is no RDMA device, or it has gone away: see `rdma link`"
-	case err == syscall.ECONNRESET:
-		return "the peer ended the connection while it was being set up: see its log, and try again"
 	case err == syscall.EADDRINUSE:
 		return "a socket is bound to that address and port already: choose another port, or 0 for any"
 	case err == 0:
@@ -94,10 +92,13 @@ func hint(err syscall.Errno, cause error, loopback bool) string {
 // where its errno says enough.
 func rejectAdvice(r rdma.RejectReason) string {
 	switch r {
-	case rdma.RejectInvalidServiceID, rdma.RejectStaleConn, rdma.RejectTimeout:
+	case rdma.RejectInvalidServiceID, rdma.RejectTimeout:
 		return ""
+	case rdma.RejectStaleConn:
+		return "the peer's host takes it for an older connection, whose end it has not heard of: try again in a minute"
 	case rdma.RejectConsumerDefined:
-		return "a program of another protocol listens there: check the port"
+		return "a program of another protocol listens there: check the port; or the server is out of file " +
+			"descriptors: see ulimit -n there"
 	case rdma.RejectNoQP, rdma.RejectNoResources:
 		return "the peer's host has no resources for connections left: close some there, or try again later"
 	default:
