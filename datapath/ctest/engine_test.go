@@ -45,6 +45,11 @@ func TestEngineLargeMessages(t *testing.T) {
 	ctest.Run(t, engineProgram(t, "engine_large_test.c"), ctest.Address)
 }
 
+func TestEngineReads(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_read_test.c"), ctest.Address)
+}
+
 func TestEngineWaiting(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_wait_test.c"), ctest.Address, ctest.Thread)

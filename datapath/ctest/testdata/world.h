@@ -112,7 +112,9 @@ static inline void side_open(struct world *w, struct side *s, const char *name) 
     CHECK_EQ(sim_cq_create(s->ctx, (int)w->setup.cq_depth, NULL, s->channel, &s->cq), 0);
     CHECK_EQ(dp_engine_create(&w->setup.engine, &s->engine), 0);
     struct dp_device_attr attr = {
-        .max_inline = w->setup.max_inline, .max_sge = 2, .max_msg_sz = UINT64_C(1) << 31};
+        .max_inline = w->setup.max_inline,
+        .max_sge = 2,
+        .max_msg_sz = w->setup.device.max_msg_sz ? w->setup.device.max_msg_sz : UINT64_C(1) << 31};
     CHECK_EQ(dp_device_add(s->pd, sim_slow_ops(), &attr, &s->device), 0);
     CHECK_EQ(dp_cq_add(s->engine, s->device, s->cq, s->channel, w->setup.cq_depth, &s->dpcq), 0);
 }
