@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"catmint/rdma"
-	"catmint/rdma/internal/verbstest"
 	"catmint/rdma/rdmatest"
+	"catmint/rdma/verbstest"
 )
 
 // limit is how long an event that must come is waited for: emulated machines are slow.

@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"catmint/rdma"
-	"catmint/rdma/internal/verbstest"
 	"catmint/rdma/rdmatest"
+	"catmint/rdma/verbstest"
 )
 
 func TestMessagesArriveIntactBothWays(t *testing.T) {

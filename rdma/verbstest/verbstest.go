@@ -8,7 +8,7 @@ package verbstest
 
 // #include <errno.h>
 // #include <stdlib.h>
-// #include "../../slowops.h"
+// #include "../slowops.h"
 //
 // static int post_recv(struct ibv_qp *qp, uint64_t id, void *buf, uint32_t len, uint32_t lkey)
 // {
@@ -25,12 +25,21 @@ package verbstest
 //     return ibv_post_send(qp, &wr, &bad);
 // }
 //
+// static int post_write(struct ibv_qp *qp, uint64_t id, void *buf, uint32_t len, uint32_t lkey,
+//                       uint64_t to, uint32_t rkey)
+// {
+//     struct ibv_sge sge = {.addr = (uintptr_t)buf, .length = len, .lkey = lkey};
+//     struct ibv_send_wr wr = {.wr_id = id, .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
+//                              .send_flags = IBV_SEND_SIGNALED, .wr.rdma = {to, rkey}}, *bad;
+//     return ibv_post_send(qp, &wr, &bad);
+// }
+//
 // static int poll_cq(struct ibv_cq *cq, struct ibv_wc *wc) { return ibv_poll_cq(cq, 1, wc); }
 // static int arm_cq(struct ibv_cq *cq) { return ibv_req_notify_cq(cq, 0); }
 //
 // static int reg_mr(struct rdma_slow_ops *ops, struct ibv_pd *pd, void *p, size_t n, struct ibv_mr **mr)
 // {
-//     return ops->reg_mr(pd, p, n, IBV_ACCESS_LOCAL_WRITE, mr);
+//     return ops->reg_mr(pd, p, n, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ, mr);
 // }
 // static int dereg_mr(struct rdma_slow_ops *ops, struct ibv_mr *mr) { return ops->dereg_mr(mr); }
 // static int take_event(struct rdma_slow_ops *ops, struct ibv_comp_channel *ch, struct ibv_cq **cq)
@@ -78,7 +87,7 @@ type Buffer struct {
 	mr    *C.struct_ibv_mr
 }
 
-// NewBuffer allocates n bytes and registers them on pd for local access.
+// NewBuffer allocates n bytes and registers them on pd for local access and the peer's READs.
 func NewBuffer(f rdma.Fabric, pd rdma.PD, n int) (*Buffer, error) {
 	b := &Buffer{ops: (*C.struct_rdma_slow_ops)(f.SlowOps())}
 	p := C.calloc(1, C.size_t(n))
@@ -110,6 +119,18 @@ func (b *Buffer) PostSend(qp rdma.QP, id uint64, n int) error {
 	return errno(C.post_send((*C.struct_ibv_qp)(qp.Handle()), C.uint64_t(id),
 		unsafe.Pointer(unsafe.SliceData(b.Bytes)), C.uint32_t(n), b.mr.lkey))
 }
+
+// PostWrite posts a signalled RDMA WRITE of the first n bytes to an address of the peer's.
+func (b *Buffer) PostWrite(qp rdma.QP, id uint64, n int, to uint64, rkey uint32) error {
+	return errno(C.post_write((*C.struct_ibv_qp)(qp.Handle()), C.uint64_t(id),
+		unsafe.Pointer(unsafe.SliceData(b.Bytes)), C.uint32_t(n), b.mr.lkey, C.uint64_t(to), C.uint32_t(rkey)))
+}
+
+// Addr is where the buffer lies, for a peer that reads it.
+func (b *Buffer) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b.Bytes)))) }
+
+// RKey is the key with which a peer may read it.
+func (b *Buffer) RKey() uint32 { return uint32(b.mr.rkey) }
 
 // Poll takes one completion; false when there is none.
 func Poll(cq rdma.CQ) (Completion, bool, error) {
