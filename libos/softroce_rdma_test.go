@@ -263,3 +263,8 @@ func TestSoftRoCETheLargestMessageArrivesIntact(t *testing.T) {
 	}
 	exchange(t, a, b, 1, size, false)
 }
+
+func TestSoftRoCEPeerThatBreaksTheRulesLosesItsConnectionAndHarmsNoOther(t *testing.T) {
+	a, b := newBed(t, testConfig())
+	hostile(t, b.p.Fabric(), a, b)
+}
