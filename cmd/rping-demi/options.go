@@ -89,7 +89,7 @@ const helpText = `rping-demi checks an RDMA link: it connects through the Demike
 reliable-connected queue pair, bounces messages, and says whether each came back
 (intact, with -V) and how fast.
 
-On one machine, start a server; on the other, ping it:
+On one machine, start a server; on the other, ping it until Ctrl-C:
 
   rping-demi --server
   rping-demi --client --address 192.0.2.1
@@ -111,9 +111,10 @@ Does it not work, where does the time go, and what happened on the way?
   rping-demi -c -a 192.0.2.1 --timeline
   rping-demi -s -P --stats --metrics 127.0.0.1:9464
 
-192.0.2.1 stands for the server's address: one of a network device that has an
-RDMA device. "rdma link" lists them; without RDMA hardware, "rdma link add rxe0
-type rxe netdev eth0" makes one. RDMA does not run over the loopback address.
+192.0.2.1 stands for the server's address, which a server prints: one of a
+network device that has an RDMA device. "rdma link" lists them; without RDMA
+hardware, "rdma link add rxe0 type rxe netdev eth0" makes one. RDMA does not
+run over the loopback address.
 `
 
 const helpTail = `

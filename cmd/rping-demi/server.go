@@ -98,7 +98,11 @@ func (s *server) listen(lis *socket, wire func()) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", s.addr, err)
 	}
-	s.say("listening on %s\n", local)
+	text := fmt.Sprintf("listening on %s\n", local)
+	if at := reachedAt(s.fabric, local.Addr(), interfaceAddrs); local.Addr().IsUnspecified() && at != "" {
+		text += "clients reach this machine with " + at + "\n"
+	}
+	s.say("%s", text)
 	return nil
 }
 

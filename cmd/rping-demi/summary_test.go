@@ -94,3 +94,17 @@ round trip: min 9.0, median 12.0, p99 3000.0, p99.9 3000.0, max 3000.0 ms
 rate: 300 pings/s, 314.6 MB/s each way (2.5 Gbit/s)
 `, out.String())
 }
+
+// By whole numbers: the smallest sample such that so many thousandths are not larger.
+func TestQuantilesAreTheNearestRank(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 9, 10, 99, 100, 101, 999, 1000, 1001, 4567, maxSamples} {
+		sorted := make([]time.Duration, n)
+		for i := range sorted {
+			sorted[i] = time.Duration(i + 1)
+		}
+		for _, thousandths := range []int{500, 990, 999} {
+			want := time.Duration((n*thousandths + 999) / 1000)
+			assert.Equal(t, want, quantile(sorted, float64(thousandths)/1000), "%d of 1000 of %d", thousandths, n)
+		}
+	}
+}
