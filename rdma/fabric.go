@@ -82,7 +82,13 @@ type ID interface {
 	// ResolveRoute resolves the route; the outcome is RouteResolved or RouteError.
 	ResolveRoute(timeout time.Duration) error
 	// CreateQP makes an RC queue pair that the id owns: CM moves it through its states.
+	// Another goroutine may call it while the loop does nothing with the id but resolve
+	// its route.
 	CreateQP(pd PD, attr QPInitAttr) (QP, error)
+	// TakeQP makes a queue pair of Device.CreateQP the id's own, as if CreateQP had made
+	// it, without a system call. It must be of the id's device and port, in INIT, and no
+	// other id's (EINVAL). From now on its Close belongs to the loop.
+	TakeQP(qp QP) error
 	Connect(ConnParam) error
 	Listen(backlog int) error
 	Accept(ConnParam) error
@@ -119,6 +125,10 @@ type Device interface {
 	// CreateCQ makes a completion queue with room for at least depth completions that
 	// reports to channel (nil for none).
 	CreateCQ(depth int, channel CompletionChannel) (CQ, error)
+	// CreateQP makes an RC queue pair that no id owns yet, in INIT for a port counted
+	// from 1: receives can be posted, and ID.TakeQP gives it to an id later. Its caller
+	// closes it, from any goroutine until an id has taken it.
+	CreateQP(pd PD, port int, attr QPInitAttr) (QP, error)
 	// Port queries a port, counted from 1.
 	Port(n int) (PortAttr, error)
 	// GIDs returns the valid entries of a port's GID table.
@@ -155,7 +165,7 @@ type CQ interface {
 }
 
 // QP is an RC queue pair. Its methods may be called from any goroutine, but Close belongs
-// to the loop of the id that it was made on.
+// to the loop of the id that owns it, if one does.
 type QP interface {
 	Handle() unsafe.Pointer // struct ibv_qp *
 	Num() uint32

@@ -10,11 +10,13 @@ import (
 	"catmint/rdma/internal/track"
 )
 
-// queuePair implements [QP] with the ibv_qp of an rdma_cm_id.
+// queuePair implements [QP] with an ibv_qp. An rdma_cm_id owns it from CreateQP or TakeQP of
+// the id on.
 type queuePair struct {
 	use
-	id             *cmID
-	dev            string
+	id             *cmID // nil: no id owns it
+	dev            *device
+	port           int // that it is in INIT for; 0: the id knows
 	pd             *protectionDomain
 	sendCQ, recvCQ *completionQueue
 	c              *C.struct_ibv_qp
@@ -23,35 +25,69 @@ type queuePair struct {
 }
 
 // CreateQP implements [ID] with rdma_create_qp(3), which leaves the queue pair in INIT:
-// receives can be posted. It belongs to the loop of the id, as does its Close.
+// receives can be posted.
 //
 // Errors: EINVAL without a device, with a second queue pair, or with a PD or CQ that is
 // not of the id's device; EBADF if one of them is closed; ENOMEM for lack of memory,
 // locked memory included.
 func (id *cmID) CreateQP(pd PD, attr QPInitAttr) (QP, error) {
-	const op = opCreateQP
 	id.mu.Lock()
 	dev := id.dev
 	id.mu.Unlock()
-	invalid := func() (QP, error) {
-		return nil, errnoError(op, id.deviceName(), int(syscall.EINVAL))
-	}
 	if id.c == nil {
-		return nil, errnoError(op, id.deviceName(), int(syscall.EBADF))
+		return nil, errnoError(opCreateQP, id.deviceName(), int(syscall.EBADF))
 	}
-	qp := &queuePair{id: id, dev: id.deviceName()}
+	if dev == nil || id.qp != nil {
+		return nil, errnoError(opCreateQP, id.deviceName(), int(syscall.EINVAL))
+	}
+	qp, err := newQueuePair(dev, pd, attr, func(qp *queuePair, signalAll C.int, caps *C.struct_ibv_qp_cap) C.int {
+		errno := C.catmint_create_qp(id.c, qp.pd.c, qp.sendCQ.c, qp.recvCQ.c, signalAll, caps)
+		qp.c = id.c.qp
+		return errno
+	})
+	if err != nil {
+		return nil, err
+	}
+	qp.id, id.qp = id, qp
+	return qp, nil
+}
+
+// CreateQP implements [Device] with ibv_create_qp(3) and ibv_modify_qp(3). Its P_Key index
+// is 0 until CM connects it: CM sets its own attributes before each state.
+//
+// Errors: EINVAL without such a port, or with a PD or CQ that is not of this device; the
+// others are those of CreateQP of an id.
+func (d *device) CreateQP(pd PD, port int, attr QPInitAttr) (QP, error) {
+	if port < 1 || port > d.attr.NumPorts {
+		return nil, errnoError(opCreateQP, d.name, int(syscall.EINVAL))
+	}
+	qp, err := newQueuePair(d, pd, attr, func(qp *queuePair, signalAll C.int, caps *C.struct_ibv_qp_cap) C.int {
+		return C.catmint_create_free_qp(qp.pd.c, qp.sendCQ.c, qp.recvCQ.c, signalAll, C.uint8_t(port), caps, &qp.c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	qp.port = port
+	return qp, nil
+}
+
+// newQueuePair has create make a queue pair with what it depends on, all of which must be
+// of dev.
+func newQueuePair(dev *device, pd PD, attr QPInitAttr,
+	create func(qp *queuePair, signalAll C.int, caps *C.struct_ibv_qp_cap) C.int,
+) (*queuePair, error) {
+	const op = opCreateQP
+	qp := &queuePair{dev: dev}
 	var ok [3]bool
 	qp.pd, ok[0] = pd.(*protectionDomain)
 	qp.sendCQ, ok[1] = attr.SendCQ.(*completionQueue)
 	qp.recvCQ, ok[2] = attr.RecvCQ.(*completionQueue)
-	if dev == nil || id.qp != nil || ok != [3]bool{true, true, true} ||
-		qp.pd.dev != dev || qp.sendCQ.dev != dev || qp.recvCQ.dev != dev {
-		return invalid()
+	if ok != [3]bool{true, true, true} || qp.pd.dev != dev || qp.sendCQ.dev != dev || qp.recvCQ.dev != dev {
+		return nil, errnoError(op, dev.name, int(syscall.EINVAL))
 	}
-
 	uses := []*use{&qp.pd.use, &qp.sendCQ.use, &qp.recvCQ.use}
 	for i, u := range uses {
-		if err := u.depend(op, qp.dev); err != nil {
+		if err := u.depend(op, dev.name); err != nil {
 			for _, held := range uses[:i] {
 				held.release()
 			}
@@ -69,12 +105,10 @@ func (id *cmID) CreateQP(pd PD, attr QPInitAttr) (QP, error) {
 	if attr.SignalAll {
 		signalAll = 1
 	}
-	errno := C.catmint_create_qp(id.c, qp.pd.c, qp.sendCQ.c, qp.recvCQ.c, signalAll, &caps)
-	if errno != 0 {
+	if errno := create(qp, signalAll, &caps); errno != 0 {
 		qp.releaseAll()
-		return nil, errnoError(op, qp.dev, int(errno))
+		return nil, errnoError(op, dev.name, int(errno))
 	}
-	qp.c = id.c.qp
 	qp.num = uint32(qp.c.qp_num)
 	qp.caps = QPCaps{
 		MaxSendWR:     uint32(caps.max_send_wr),
@@ -84,8 +118,36 @@ func (id *cmID) CreateQP(pd PD, attr QPInitAttr) (QP, error) {
 		MaxInlineData: uint32(caps.max_inline_data),
 	}
 	qp.rec = track.Open("QP")
-	id.qp = qp
 	return qp, nil
+}
+
+// TakeQP implements [ID]: librdmacm moves the queue pair that its id names.
+//
+// Errors: EBADF if one of the two is closed; EINVAL without a device, with a second queue
+// pair, or for a queue pair of another device or port, or one that an id has taken.
+func (id *cmID) TakeQP(q QP) error {
+	const op = "take queue pair"
+	if id.c == nil {
+		return errnoError(op, id.deviceName(), int(syscall.EBADF))
+	}
+	qp, ok := q.(*queuePair)
+	if !ok || id.qp != nil {
+		return errnoError(op, id.deviceName(), int(syscall.EINVAL))
+	}
+	id.mu.Lock()
+	dev, port := id.dev, id.port
+	id.mu.Unlock()
+	qp.mu.Lock()
+	defer qp.mu.Unlock()
+	switch {
+	case qp.closed:
+		return errnoError(op, id.deviceName(), int(syscall.EBADF))
+	case dev == nil || qp.dev != dev || qp.port != port || qp.id != nil:
+		return errnoError(op, id.deviceName(), int(syscall.EINVAL))
+	}
+	C.catmint_take_qp(id.c, qp.c)
+	qp.id, id.qp = id, qp
+	return nil
 }
 
 // Handle implements [QP].
@@ -102,9 +164,9 @@ func (qp *queuePair) op(name string, f func() C.int) error {
 	qp.mu.Lock()
 	defer qp.mu.Unlock()
 	if qp.closed {
-		return errnoError(name, qp.dev, int(syscall.EBADF))
+		return errnoError(name, qp.dev.name, int(syscall.EBADF))
 	}
-	return errnoError(name, qp.dev, int(f()))
+	return errnoError(name, qp.dev.name, int(f()))
 }
 
 // State implements [QP] with ibv_query_qp(3).
@@ -136,9 +198,16 @@ func (qp *queuePair) SetError() error {
 // Close implements [QP] with ibv_destroy_qp(3). Completions of its work must have been
 // accounted for: they may still lie in the completion queue.
 func (qp *queuePair) Close() error {
-	return qp.close("destroy queue pair", qp.dev,
-		func() int { return int(C.catmint_destroy_qp(qp.id.c)) },
-		func() { qp.id.qp = nil }, qp.releaseAll)
+	return qp.close("destroy queue pair", qp.dev.name, func() int {
+		if qp.id != nil {
+			return int(C.catmint_destroy_qp(qp.id.c))
+		}
+		return int(C.catmint_destroy_free_qp(qp.c))
+	}, func() {
+		if qp.id != nil {
+			qp.id.qp = nil
+		}
+	}, qp.releaseAll)
 }
 
 func (qp *queuePair) releaseAll() {

@@ -67,15 +67,20 @@ int catmint_create_cq(struct ibv_context *ctx, int cqe, struct ibv_comp_channel 
     return *out != NULL ? 0 : failed();
 }
 
-int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_cq *send_cq,
-                      struct ibv_cq *recv_cq, int signal_all, struct ibv_qp_cap *cap) {
-    struct ibv_qp_init_attr attr = {
+static struct ibv_qp_init_attr init_attr(struct ibv_cq *send_cq, struct ibv_cq *recv_cq,
+                                         int signal_all, const struct ibv_qp_cap *cap) {
+    return (struct ibv_qp_init_attr){
         .send_cq = send_cq,
         .recv_cq = recv_cq,
         .cap = *cap,
         .qp_type = IBV_QPT_RC,
         .sq_sig_all = signal_all,
     };
+}
+
+int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_cq *send_cq,
+                      struct ibv_cq *recv_cq, int signal_all, struct ibv_qp_cap *cap) {
+    struct ibv_qp_init_attr attr = init_attr(send_cq, recv_cq, signal_all, cap);
 
     if (id->verbs == NULL)
         return EINVAL;
@@ -95,6 +100,38 @@ int catmint_destroy_qp(struct rdma_cm_id *id) {
     if (rc == 0)
         id->qp = NULL;
     return rc;
+}
+
+int catmint_create_free_qp(struct ibv_pd *pd, struct ibv_cq *send_cq, struct ibv_cq *recv_cq,
+                           int signal_all, uint8_t port, struct ibv_qp_cap *cap,
+                           struct ibv_qp **out) {
+    struct ibv_qp_init_attr init = init_attr(send_cq, recv_cq, signal_all, cap);
+    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT, .port_num = port};
+    struct ibv_qp *qp;
+    int rc;
+
+    errno = 0;
+    qp = ibv_create_qp(pd, &init);
+    if (qp == NULL)
+        return failed();
+    rc = result(ibv_modify_qp(
+        qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS));
+    if (rc != 0) {
+        (void)ibv_destroy_qp(qp);
+        return rc;
+    }
+    *cap = init.cap;
+    *out = qp;
+    return 0;
+}
+
+int catmint_destroy_free_qp(struct ibv_qp *qp) {
+    return result(ibv_destroy_qp(qp));
+}
+
+void catmint_take_qp(struct rdma_cm_id *id, struct ibv_qp *qp) {
+    id->pd = qp->pd; /* as rdma_create_qp leaves them */
+    id->qp = qp;
 }
 
 int catmint_query_qp_state(struct ibv_qp *qp, int *state) {

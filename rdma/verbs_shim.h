@@ -36,6 +36,13 @@ int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_cq *s
                       struct ibv_cq *recv_cq, int signal_all, struct ibv_qp_cap *cap);
 /* Destroys the queue pair of id and takes it off the id. */
 int catmint_destroy_qp(struct rdma_cm_id *id);
+/* The same without an id: makes one that is in INIT for a port, destroys it. */
+int catmint_create_free_qp(struct ibv_pd *pd, struct ibv_cq *send_cq, struct ibv_cq *recv_cq,
+                           int signal_all, uint8_t port, struct ibv_qp_cap *cap,
+                           struct ibv_qp **out);
+int catmint_destroy_free_qp(struct ibv_qp *qp);
+/* Makes a queue pair that is in INIT the id's own. */
+void catmint_take_qp(struct rdma_cm_id *id, struct ibv_qp *qp);
 int catmint_query_qp_state(struct ibv_qp *qp, int *state);
 int catmint_set_min_rnr_timer(struct ibv_qp *qp, uint8_t code);
 int catmint_set_qp_error(struct ibv_qp *qp);

@@ -34,7 +34,8 @@ const (
 	CallResolveAddr
 	CallResolveRoute
 	CallListen
-	CallCreateQP
+	CallCreateQP // of an id or a device
+	CallTakeQP
 	CallConnect
 	CallAccept
 	CallReject

@@ -328,11 +328,16 @@ func TestChosenCallsFail(t *testing.T) {
 		"ResolveRoute": {sim.CallResolveRoute, func() error { return s.id.ResolveRoute(time.Second) }},
 		"Listen":       {sim.CallListen, func() error { return id.Listen(1) }},
 		"CreateQP":     {sim.CallCreateQP, func() error { _, err := s.id.CreateQP(s.pd, s.attr()); return err }},
-		"Connect":      {sim.CallConnect, func() error { return s.id.Connect(param("")) }},
-		"Accept":       {sim.CallAccept, func() error { return s.id.Accept(param("")) }},
-		"Reject":       {sim.CallReject, func() error { return s.id.Reject(nil) }},
-		"Disconnect":   {sim.CallDisconnect, func() error { return s.id.Disconnect() }},
-		"AllocPD":      {sim.CallAllocPD, func() error { _, err := dev.AllocPD(); return err }},
+		"TakeQP":       {sim.CallTakeQP, func() error { return s.id.TakeQP(s.qp) }},
+		"CreateQP of a device": {sim.CallCreateQP, func() error {
+			_, err := dev.CreateQP(s.pd, 1, s.attr())
+			return err
+		}},
+		"Connect":    {sim.CallConnect, func() error { return s.id.Connect(param("")) }},
+		"Accept":     {sim.CallAccept, func() error { return s.id.Accept(param("")) }},
+		"Reject":     {sim.CallReject, func() error { return s.id.Reject(nil) }},
+		"Disconnect": {sim.CallDisconnect, func() error { return s.id.Disconnect() }},
+		"AllocPD":    {sim.CallAllocPD, func() error { _, err := dev.AllocPD(); return err }},
 		"NewCompletionChannel": {sim.CallNewCompletionChannel, func() error {
 			_, err := dev.NewCompletionChannel()
 			return err

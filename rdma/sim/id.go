@@ -371,24 +371,38 @@ func (i *id) ResolveRoute(time.Duration) error {
 // CreateQP implements [rdma.ID]. EINVAL: no device, a second queue pair, or a PD or CQ of
 // another device; ENOMEM: none left.
 func (i *id) CreateQP(pd rdma.PD, attr rdma.QPInitAttr) (rdma.QP, error) {
-	const op = "create queue pair"
 	defer i.lock()()
-	if err := i.begin(CallCreateQP, op); err != nil {
+	if err := i.begin(CallCreateQP, opCreateQP); err != nil {
 		return nil, err
 	}
-	p, ok1 := pd.(*protectionDomain)
-	send, ok2 := attr.SendCQ.(*completionQueue)
-	recv, ok3 := attr.RecvCQ.(*completionQueue)
-	if !ok1 || !ok2 || !ok3 || i.dev == nil || i.qp != nil ||
-		p.dev != i.dev || send.dev != i.dev || recv.dev != i.dev {
-		return nil, i.fail(op, syscall.EINVAL)
+	if i.dev == nil || i.qp != nil {
+		return nil, i.fail(opCreateQP, syscall.EINVAL)
 	}
-	qp, errno := newQueuePair(i, i.dev, p, attr, send, recv)
+	qp, errno := newQueuePair(i.dev, pd, attr)
 	if errno != 0 {
-		return nil, i.fail(op, errno)
+		return nil, i.fail(opCreateQP, errno)
 	}
-	i.qp = qp
+	qp.id, i.qp = i, qp
 	return qp, nil
+}
+
+// TakeQP implements [rdma.ID]. EINVAL: no device, a second queue pair, one of another device
+// or one that an id has taken; EBADF: it is closed.
+func (i *id) TakeQP(q rdma.QP) error {
+	const op = "take queue pair"
+	defer i.lock()()
+	if err := i.begin(CallTakeQP, op); err != nil {
+		return err
+	}
+	qp, ok := q.(*queuePair)
+	if !ok || i.dev == nil || i.qp != nil || qp.dev != i.dev || qp.id != nil {
+		return i.fail(op, syscall.EINVAL)
+	}
+	if !qp.isOpen() {
+		return i.fail(op, syscall.EBADF)
+	}
+	qp.id, i.qp = i, qp
+	return nil
 }
 
 // Listen implements [rdma.ID]. A backlog below 1 or above 1024 is 1024, as in ucma.c; it

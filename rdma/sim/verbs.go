@@ -44,6 +44,12 @@ func (o *object) use(op, device string, f func() C.int) error {
 	return opError(op, device, syscall.Errno(f()))
 }
 
+func (o *object) isOpen() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.closed
+}
+
 // protectionDomain implements [rdma.PD].
 type protectionDomain struct {
 	object
@@ -163,17 +169,39 @@ func (cq *completionQueue) Close() error {
 // queuePair implements [rdma.QP].
 type queuePair struct {
 	object
-	id   *id
+	id   *id // that owns it, nil while none does; guarded by the network's mu
 	dev  *device
 	c    *C.struct_ibv_qp
 	num  uint32
 	caps rdma.QPCaps
 }
 
-// newQueuePair makes a queue pair in INIT. The caller has checked that all is of dev.
-func newQueuePair(i *id, dev *device, pd *protectionDomain, attr rdma.QPInitAttr,
-	send, recv *completionQueue,
-) (*queuePair, syscall.Errno) {
+// CreateQP implements [rdma.Device]. EINVAL: no such port, or a PD or CQ of another device;
+// ENOMEM: none left.
+func (d *device) CreateQP(pd rdma.PD, port int, attr rdma.QPInitAttr) (rdma.QP, error) {
+	if err := d.host.call(CallCreateQP, opCreateQP, d.cfg.Name); err != nil {
+		return nil, err
+	}
+	if port != 1 {
+		return nil, opError(opCreateQP, d.cfg.Name, syscall.EINVAL)
+	}
+	qp, errno := newQueuePair(d, pd, attr)
+	if errno != 0 {
+		return nil, opError(opCreateQP, d.cfg.Name, errno)
+	}
+	return qp, nil
+}
+
+const opCreateQP = "create queue pair"
+
+// newQueuePair makes a queue pair in INIT. EINVAL: something is not of dev.
+func newQueuePair(dev *device, domain rdma.PD, attr rdma.QPInitAttr) (*queuePair, syscall.Errno) {
+	pd, ok1 := domain.(*protectionDomain)
+	send, ok2 := attr.SendCQ.(*completionQueue)
+	recv, ok3 := attr.RecvCQ.(*completionQueue)
+	if !ok1 || !ok2 || !ok3 || pd.dev != dev || send.dev != dev || recv.dev != dev {
+		return nil, syscall.EINVAL
+	}
 	caps := C.struct_sim_shim_caps{
 		max_send_wr:  C.uint32_t(attr.Caps.MaxSendWR),
 		max_recv_wr:  C.uint32_t(attr.Caps.MaxRecvWR),
@@ -185,7 +213,7 @@ func newQueuePair(i *id, dev *device, pd *protectionDomain, attr rdma.QPInitAttr
 	if attr.SignalAll {
 		all = 1
 	}
-	qp := &queuePair{id: i, dev: dev}
+	qp := &queuePair{dev: dev}
 	errno := C.sim_shim_create_qp(pd.c, send.c, recv.c, all, &caps, &qp.c)
 	if errno != 0 {
 		return nil, syscall.Errno(errno)
@@ -245,7 +273,7 @@ func (qp *queuePair) Close() error {
 	n := qp.dev.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if qp.id.qp == qp {
+	if qp.id != nil && qp.id.qp == qp {
 		qp.id.qp = nil
 	}
 	return nil

@@ -1,0 +1,107 @@
+//go:build rdma
+
+package rdma_test
+
+import (
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"catmint/rdma"
+	"catmint/rdma/verbstest"
+)
+
+// freeEnd has a queue pair for an id to take, with one receive posted.
+func freeEnd(t *testing.T, f rdma.Fabric, dev rdma.Device, port int) *end {
+	t.Helper()
+	e := &end{t: t, f: f}
+	var err error
+	e.pd, err = dev.AllocPD()
+	require.NoError(t, err)
+	e.channel, err = dev.NewCompletionChannel()
+	require.NoError(t, err)
+	e.cq, err = dev.CreateCQ(16, e.channel)
+	require.NoError(t, err)
+	e.qp, err = dev.CreateQP(e.pd, port, rdma.QPInitAttr{
+		SendCQ: e.cq, RecvCQ: e.cq,
+		Caps: rdma.QPCaps{MaxSendWR: 4, MaxRecvWR: 4, MaxSendSGE: 1, MaxRecvSGE: 1},
+	})
+	require.NoError(t, err)
+	state, err := e.qp.State()
+	require.NoError(t, err)
+	require.Equal(t, rdma.QPInit, state)
+	e.buf, err = verbstest.NewBuffer(f, e.pd, recvSize)
+	require.NoError(t, err)
+	require.NoError(t, e.buf.PostRecv(e.qp, 1))
+	return e
+}
+
+func (e *end) take(id rdma.ID) {
+	e.t.Helper()
+	require.NoError(e.t, id.TakeQP(e.qp))
+	e.id = id
+}
+
+func TestQueuePairsMadeAheadConnect(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	first := l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	dev, port := first.Device(), first.Port()
+	require.NoError(t, first.Close())
+
+	c := connection{listener: l.listen(bedAddr(t))}
+	c.client, c.server = freeEnd(t, f, dev, port), freeEnd(t, f, dev, port)
+	id := l.newID()
+	require.NoError(t, id.ResolveAddr(netip.AddrPort{}, c.listener.LocalAddr(), resolveTimeout))
+	l.on(id, rdma.AddrResolved)
+	c.client.take(id) // before the route is known
+	require.NoError(t, id.ResolveRoute(resolveTimeout))
+	l.on(id, rdma.RouteResolved)
+	require.NoError(t, id.Connect(params("hello")))
+	c.server.take(l.request(c.listener).ID)
+	require.NoError(t, c.server.id.Accept(params("welcome")))
+	l.on(id, rdma.Established)
+	l.on(c.server.id, rdma.Established)
+	for _, e := range []*end{c.client, c.server} {
+		state, err := e.qp.State()
+		require.NoError(t, err)
+		assert.Equal(t, rdma.QPRTS, state)
+		require.ErrorIs(t, e.id.Close(), syscall.EBUSY, "the id owns it")
+		require.ErrorIs(t, e.id.TakeQP(e.qp), syscall.EINVAL)
+	}
+	c.disconnect(t, l, l)
+}
+
+func TestAQueuePairMadeAheadThatIsNotUsedIsDestroyed(t *testing.T) {
+	f := newFabric(t)
+	l := newLoop(t, f)
+	id := l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	dev, port := id.Device(), id.Port()
+	for _, bad := range []int{0, -1, dev.Attr().NumPorts + 1} {
+		_, err := dev.CreateQP(nil, bad, rdma.QPInitAttr{})
+		require.ErrorIs(t, err, syscall.EINVAL)
+	}
+	_, err := dev.CreateQP(nil, port, rdma.QPInitAttr{})
+	require.ErrorIs(t, err, syscall.EINVAL)
+
+	e := freeEnd(t, f, dev, port)
+	require.ErrorIs(t, e.cq.Close(), syscall.EBUSY)
+	require.ErrorIs(t, l.newIDOf(t).TakeQP(e.qp), syscall.EINVAL, "an id without a device")
+	require.NoError(t, e.qp.Close())
+	require.NoError(t, e.qp.Close())
+	require.ErrorIs(t, id.TakeQP(e.qp), syscall.EBADF)
+	e.id = id
+	e.close()
+	require.ErrorIs(t, id.TakeQP(e.qp), syscall.EBADF, "the id is closed")
+}
+
+// newIDOf makes an id that the test closes.
+func (l *loop) newIDOf(t *testing.T) rdma.ID {
+	t.Helper()
+	id := l.newID()
+	t.Cleanup(func() { require.NoError(t, id.Close()) })
+	return id
+}
