@@ -59,8 +59,10 @@ func TestAMessageGoesThereAndBack(t *testing.T) {
 			ph := info.Phases
 			require.False(t, ph.AddrResolved.Before(ph.Started))
 			require.False(t, ph.QPReady.Before(ph.AddrResolved))
-			require.False(t, ph.RouteResolved.Before(ph.QPReady))
-			require.False(t, ph.Established.Before(ph.RouteResolved))
+			require.False(t, ph.RouteResolved.Before(ph.AddrResolved))
+			require.False(t, ph.Sent.Before(ph.QPReady))
+			require.False(t, ph.Sent.Before(ph.RouteResolved))
+			require.False(t, ph.Established.Before(ph.Sent))
 			require.False(t, ph.Ready.Before(ph.Established))
 
 			require.NoError(t, c.Close())

@@ -14,9 +14,9 @@ import (
 type Phases struct {
 	Started       time.Time // connect was called, or the request came in
 	AddrResolved  time.Time
-	QPCreated     time.Time // queue pair made; zero for a RawConn
+	QPCreated     time.Time // queue pair made; zero for a RawConn, and for one from the pool
 	QPReady       time.Time // and every receive posted
-	RouteResolved time.Time
+	RouteResolved time.Time // after AddrResolved; before or after the two above
 	Sent          time.Time // rdma_connect, or rdma_accept, was called
 	Established   time.Time // RDMA_CM_EVENT_ESTABLISHED
 	Ready         time.Time // the data plane has taken over; the token completes

@@ -139,10 +139,12 @@ func TestWhatIsTriedAgainIsCountedAndTold(t *testing.T) {
 	assert.Contains(t, i.Retries[0].Detail, "ADDR_ERROR")
 	assert.Equal(t, "waiting for the peer's answer", i.Retries[1].Phase)
 	assert.Contains(t, i.Retries[1].Detail, "rejected, reason 10")
+	assert.False(t, i.Phases.RouteResolved.Before(i.Phases.AddrResolved))
+	assert.False(t, i.Phases.Sent.Before(i.Phases.RouteResolved))
 	last := i.Phases.Started
 	for n, now := range []time.Time{
 		i.Retries[0].At, i.Retries[1].At, i.Phases.AddrResolved, i.Phases.QPCreated, i.Phases.QPReady,
-		i.Phases.RouteResolved, i.Phases.Sent, i.Phases.Established, i.Phases.Ready,
+		i.Phases.Sent, i.Phases.Established, i.Phases.Ready,
 	} {
 		assert.False(t, now.Before(last), "moment %d", n)
 		last = now

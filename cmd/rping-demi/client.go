@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -60,7 +62,8 @@ func path(i libos.Info) string {
 	return s
 }
 
-// phaseTime is a phase that was reached: when since the start, and since the one before.
+// phaseTime is a phase that was reached: when since the start, and since the one before. The
+// queue pair and the route are awaited side by side.
 type phaseTime struct {
 	name     string
 	at, took time.Duration
@@ -69,7 +72,6 @@ type phaseTime struct {
 // phases lists those that were reached, in their order in time.
 func phases(p libos.Phases) []phaseTime {
 	var out []phaseTime
-	last := p.Started
 	for _, m := range []struct {
 		name string
 		t    time.Time
@@ -82,8 +84,13 @@ func phases(p libos.Phases) []phaseTime {
 		if m.t.IsZero() {
 			continue
 		}
-		out = append(out, phaseTime{m.name, m.t.Sub(p.Started), m.t.Sub(last)})
-		last = m.t
+		out = append(out, phaseTime{name: m.name, at: m.t.Sub(p.Started)})
+	}
+	slices.SortStableFunc(out, func(a, b phaseTime) int { return cmp.Compare(a.at, b.at) })
+	last := time.Duration(0)
+	for i := range out {
+		out[i].took = out[i].at - last
+		last = out[i].at
 	}
 	return out
 }

@@ -19,6 +19,7 @@ type Conn struct {
 	Pending bool // the outcome (token, or Ready / Gone) has not been told
 	HasID   bool // an id may exist
 	HasQP   bool // queue pair and data-plane half exist
+	Making  bool // CreateQP has not been answered
 	Await   bool // our rdma_disconnect has not been answered by DISCONNECTED
 	Drained bool // in the Flushing states: the data plane has accounted for all work
 

@@ -16,7 +16,8 @@
 //   - Actions are carried out in order. When one fails, the rest of its list is dropped
 //     and CallFailed is stepped with the errno.
 //   - CreateQP is answered by QPReady or QPFailed, exactly once, and Attach by Attached
-//     or CallFailed. Between CreateQP and its answer nobody else touches the id.
+//     or CallFailed. Between CreateQP and its answer nothing is done with the id but to
+//     resolve its route.
 //   - StartTimer replaces a running timer of the same kind; StopTimer of one that does
 //     not run does nothing.
 package connfsm

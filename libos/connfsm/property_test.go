@@ -37,7 +37,7 @@ func (w *world) apply(c Conn, acts []Action) error {
 			}
 			w.id = true
 		case ResolveAddr, ResolveRoute, ConnectPeer, AcceptPeer, RejectPeer, Disconnect:
-			if !w.id || w.making && a.Op != RejectPeer {
+			if !w.id || w.making && a.Op != RejectPeer && a.Op != ResolveRoute {
 				return fmt.Errorf("%s without an id of ours", a)
 			}
 		case CreateQP:
@@ -94,6 +94,9 @@ func (w *world) apply(c Conn, acts []Action) error {
 		default:
 			return fmt.Errorf("unknown action %s", a)
 		}
+	}
+	if c.Making != w.making || c.HasQP != w.qp {
+		return fmt.Errorf("making=%t qp=%t, the machine thinks %t and %t", w.making, w.qp, c.Making, c.HasQP)
 	}
 	if c.State == Failed && (w.id || w.qp || w.conn) {
 		return fmt.Errorf("failed and still holding something")

@@ -19,6 +19,8 @@ func (s *step) do(ops ...Op) {
 				continue
 			}
 			s.c.HasID = false
+		case CreateQP:
+			s.c.Making = true
 		case DestroyQP:
 			s.c.HasQP = false
 		default: // changes nothing that is tracked
@@ -62,6 +64,10 @@ func (s *step) flushTo(next State, err syscall.Errno) {
 
 // fail ends a connection that was not established yet.
 func (s *step) fail(err syscall.Errno) {
+	if s.c.Making {
+		s.giveUp(AbortingFailed, err)
+		return
+	}
 	s.settle(err)
 	s.stopTimers()
 	s.c.Err = err
@@ -126,18 +132,32 @@ func startAccept(s *step) {
 // dropID lets go of a bound id whose device disappears; a later connect binds anew.
 func dropID(s *step) { s.do(DestroyID) }
 
+// qpReady: nothing is missing any more.
 func qpReady(s *step) {
-	s.c.HasQP = true
+	s.c.HasQP, s.c.Making = true, false
 	if s.c.Role == Active {
-		s.c.State = ResolvingRoute
-		s.do(ResolveRoute)
+		s.c.State = Connecting
+		s.do(ConnectPeer)
 	} else {
 		s.c.State = Accepting
 		s.do(AcceptPeer)
 	}
 }
 
+// qpFirst: the route is still missing.
+func qpFirst(s *step) { s.c.HasQP, s.c.Making = true, false }
+
+func routeResolved(s *step) {
+	if s.c.Making {
+		s.c.State = CreatingQP
+		return
+	}
+	s.c.State = Connecting
+	s.do(ConnectPeer)
+}
+
 func qpFailed(s *step) {
+	s.c.Making = false
 	if s.c.Role == Passive {
 		s.doErr(RejectPeer, syscall.EAGAIN)
 	}
@@ -248,6 +268,10 @@ func peerLeft(s *step) {
 // cancel is a close while connecting: its token ends with ECANCELED at once, the rest
 // goes on behind.
 func cancel(s *step) {
+	if s.c.Making {
+		giveUpClosed(s)
+		return
+	}
 	s.settle(syscall.ECANCELED)
 	s.stopTimers()
 	s.do(CompleteClose)
@@ -291,7 +315,7 @@ func closeAborting(s *step) {
 
 // flushUnused: the queue pair that nobody wants any more has been made.
 func flushUnused(s *step) {
-	s.c.HasQP = true
+	s.c.HasQP, s.c.Making = true, false
 	if s.c.Role == Passive {
 		s.doErr(RejectPeer, syscall.ECONNABORTED)
 	}
@@ -303,6 +327,7 @@ func flushUnused(s *step) {
 }
 
 func dropUnused(s *step) {
+	s.c.Making = false
 	if s.c.Role == Passive {
 		s.doErr(RejectPeer, syscall.ECONNABORTED)
 	}

@@ -13,12 +13,14 @@ const (
 	ResolvingAddr
 	// RetryingAddr: address resolution failed in a way that may pass; the retry timer runs.
 	RetryingAddr
-	// CreatingQP: the queue pair is being made and its receives posted, off the loop.
-	CreatingQP
-	// ResolvingRoute: rdma_resolve_route is under way (active side).
+	// ResolvingRoute: rdma_resolve_route is under way, and the queue pair is being made or has
+	// been (active side).
 	ResolvingRoute
 	// RetryingRoute: route resolution failed in a way that may pass; the retry timer runs.
 	RetryingRoute
+	// CreatingQP: the queue pair is still being made and its receives posted, off the loop;
+	// everything else is there.
+	CreatingQP
 	// Connecting: rdma_connect has been called; the peer has not answered (active side).
 	Connecting
 	// Accepting: rdma_accept has been called; the peer has not confirmed (passive side).
@@ -55,9 +57,9 @@ var stateNames = [numStates]string{
 	Idle:           "Idle",
 	ResolvingAddr:  "ResolvingAddr",
 	RetryingAddr:   "RetryingAddr",
-	CreatingQP:     "CreatingQP",
 	ResolvingRoute: "ResolvingRoute",
 	RetryingRoute:  "RetryingRoute",
+	CreatingQP:     "CreatingQP",
 	Connecting:     "Connecting",
 	Accepting:      "Accepting",
 	Attaching:      "Attaching",
@@ -106,6 +108,14 @@ func (s State) Phase() string {
 	default:
 		return "idle"
 	}
+}
+
+// Phase says in a user's words what a connection in this state was doing that ended in ev.
+func Phase(s State, ev Event) string {
+	if ev.Kind == QPFailed {
+		return CreatingQP.Phase()
+	}
+	return s.Phase()
 }
 
 // Role is the side of a connection.

@@ -21,7 +21,7 @@ var table = [numStates][numEvents]rule{
 	},
 
 	ResolvingAddr: {
-		AddrResolved: to(CreatingQP, CreateQP), AddrError: addrError, CallFailed: addrCallFailed,
+		AddrResolved: to(ResolvingRoute, CreateQP, ResolveRoute), AddrError: addrError, CallFailed: addrCallFailed,
 		DeadlineTimer: addrDeadline, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
 
 		RouteResolved: odd, RouteError: odd,
@@ -46,7 +46,35 @@ var table = [numStates][numEvents]rule{
 		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
 	},
 
-	// The id is in its maker's hands: nothing may be destroyed before QPReady or QPFailed.
+	ResolvingRoute: {
+		RouteResolved: routeResolved, RouteError: routeError, CallFailed: routeCallFailed,
+		QPReady: qpFirst, QPFailed: qpFailed,
+		DeadlineTimer: timedOut, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
+
+		AddrResolved: odd, AddrError: odd,
+		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
+		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
+		AddrChange: late, TimewaitExit: late,
+		Connect: odd, Request: odd, Attached: odd,
+		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
+		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
+	},
+
+	RetryingRoute: {
+		RetryTimer: to(ResolvingRoute, ResolveRoute), CallFailed: routeCallFailed,
+		QPReady: qpFirst, QPFailed: qpFailed,
+		DeadlineTimer: routeDeadline, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
+
+		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: late,
+		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
+		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
+		AddrChange: late, TimewaitExit: late,
+		Connect: odd, Request: odd, Attached: odd,
+		LingerTimer: odd, FlushTimer: late,
+		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
+	},
+
+	// The queue pair may be its maker's on this very id: nothing is destroyed before QPReady or QPFailed.
 	CreatingQP: {
 		QPReady: qpReady, QPFailed: qpFailed,
 		DeadlineTimer: giveUpTimeout, DeviceRemoval: giveUpDevice, Close: giveUpClosed, Abort: giveUpClosed,
@@ -57,32 +85,6 @@ var table = [numStates][numEvents]rule{
 		AddrChange: late, TimewaitExit: late,
 		Connect: odd, Request: odd, Attached: odd, CallFailed: odd,
 		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
-	},
-
-	ResolvingRoute: {
-		RouteResolved: to(Connecting, ConnectPeer), RouteError: routeError, CallFailed: routeCallFailed,
-		DeadlineTimer: timedOut, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
-
-		AddrResolved: odd, AddrError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
-		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd,
-		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
-	},
-
-	RetryingRoute: {
-		RetryTimer: to(ResolvingRoute, ResolveRoute), CallFailed: routeCallFailed,
-		DeadlineTimer: routeDeadline, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: late,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
-		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd,
-		LingerTimer: odd, FlushTimer: late,
 		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
 	},
 
@@ -155,7 +157,7 @@ var table = [numStates][numEvents]rule{
 	AbortingFailed: {
 		QPReady: flushUnused, QPFailed: dropUnused, Close: closeAborting, Abort: closeAborting,
 
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
+		AddrResolved: odd, AddrError: odd, RouteResolved: late, RouteError: late,
 		ConnectRequest: odd, ConnectResponse: odd, ConnectError: late, Unreachable: late, Rejected: late,
 		EstablishedCM: odd, Disconnected: late, DeviceRemoval: late, MulticastJoin: odd, MulticastError: odd,
 		AddrChange: late, TimewaitExit: late,
@@ -167,7 +169,7 @@ var table = [numStates][numEvents]rule{
 	AbortingClosed: {
 		QPReady: flushUnused, QPFailed: dropUnused,
 
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
+		AddrResolved: odd, AddrError: odd, RouteResolved: late, RouteError: late,
 		ConnectRequest: odd, ConnectResponse: odd, ConnectError: late, Unreachable: late, Rejected: late,
 		EstablishedCM: odd, Disconnected: late, DeviceRemoval: late, MulticastJoin: odd, MulticastError: odd,
 		AddrChange: late, TimewaitExit: late,
