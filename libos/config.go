@@ -61,6 +61,10 @@ type Config struct {
 	// is made.
 	CQDepth int
 
+	// QPPool is how many queue pairs are made ahead, receives posted, for each device and port
+	// in use, so that connects and accepts need not wait for theirs; 0 for none.
+	QPPool int
+
 	// WaitMode and Spin say how a C caller of wait behaves while its tokens are pending.
 	WaitMode datapath.WaitMode
 	Spin     time.Duration
@@ -190,6 +194,14 @@ var envVars = []envVar{
 		countVar(func(c *Config) *uint32 { return &c.MaxDataWindow }, 1, hello.MaxWindow),
 	},
 	{
+		"DEMI_QP_POOL", "queue pairs made ahead for each device in use (0)", "a count, 0 to 1024",
+		func(c *Config, v string) bool {
+			n, err := strconv.ParseUint(v, 10, 32)
+			c.QPPool = int(n)
+			return err == nil && n <= maxQPPool
+		},
+	},
+	{
 		"DEMI_WAIT", "adaptive, spin or block: how wait behaves (adaptive)", "adaptive, spin or block",
 		func(c *Config, v string) bool {
 			switch v {
@@ -290,6 +302,8 @@ func (c *Config) check() error {
 		return bad("MaxDataWindow", c.MaxDataWindow, "at most 16384 receives")
 	case c.SendDepth < 4:
 		return bad("SendDepth", c.SendDepth, "at least 4")
+	case c.QPPool < 0 || c.QPPool > maxQPPool:
+		return bad("QPPool", c.QPPool, "0 to 1024 queue pairs")
 	case c.MetricsAddr != "" && !ValidMetricsAddr(c.MetricsAddr):
 		return bad("MetricsAddr", c.MetricsAddr, "HOST:PORT, such as 127.0.0.1:9464")
 	case c.CQDepth < int(c.SendDepth+c.DataWindow+c.CtrlWindow):
@@ -297,6 +311,9 @@ func (c *Config) check() error {
 	}
 	return nil
 }
+
+// maxQPPool bounds Config.QPPool.
+const maxQPPool = 1024
 
 // limits is what we tell a peer of ourselves; reads says how many RDMA READs we can have
 // under way at once. Without any there are no large messages.

@@ -18,8 +18,12 @@ import (
 // what is said in private data, and what consumes it once it is established. create runs
 // on a worker, everything else on the loop.
 type endpoint interface {
-	// create makes the queue pair on id and posts its receives; either both or neither.
+	// pooled gives the id a queue pair that was made ahead, with receives posted, if it can.
+	pooled(id rdma.ID) bool
+	// create makes a queue pair and posts its receives; either both or neither. adopt
+	// follows it and gives the queue pair to the id; on an error it is released.
 	create(id rdma.ID) error
+	adopt(id rdma.ID) error
 	// request is what rdma_connect says.
 	request(id rdma.ID) rdma.ConnParam
 	// answer judges what the peer's accept said, reply is what rdma_accept says.
@@ -131,7 +135,9 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 	case connfsm.ResolveAddr:
 		err = c.id.ResolveAddr(netip.AddrPort{}, c.dst, c.d.cfg.ResolveTimeout)
 	case connfsm.CreateQP:
-		c.createQP()
+		if c.createQP() {
+			return connfsm.Event{Kind: connfsm.QPReady}, true
+		}
 	case connfsm.ResolveRoute:
 		// What it is without that is the route's; the peer learns of it from the request.
 		if terr := c.id.SetAckTimeout(ackTimeout); terr != nil {
@@ -164,13 +170,13 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		c.out.ready()
 	case connfsm.FailToken:
 		c.d.stats.fail(a.Err)
-		ce := c.failure("connect", a.Err, from)
+		ce := c.failure("connect", a.Err, connfsm.Phase(from, ev))
 		c.log.Warn("connect failed", "peer", ce.Peer, "phase", ce.Phase, "device", ce.Device,
 			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail, "hint", ce.Hint)
 		c.out.failed(ce)
 	case connfsm.Gone:
 		c.d.stats.lost.Add(1)
-		ce := c.failure("accept", a.Err, from)
+		ce := c.failure("accept", a.Err, connfsm.Phase(from, ev))
 		c.log.Info("connection lost before it was established", "peer", ce.Peer, "phase", ce.Phase, "device", ce.Device,
 			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail)
 		c.out.gone(ce)
@@ -262,14 +268,22 @@ func (c *conn) createID() error {
 	return nil
 }
 
-// createQP has a worker make the queue pair. The id is the worker's until it answers.
-func (c *conn) createQP() {
+// createQP takes a queue pair from the pool, or has a worker make one: then the answer comes
+// later, and the id is the worker's until it does, but for its route.
+func (c *conn) createQP() (ready bool) {
 	id := c.id
 	c.info.setDevice(id)
 	c.d.stats.use(id.Device())
+	if c.ep.pooled(id) {
+		c.info.mark(phaseQPReady)
+		return true
+	}
 	c.d.workers.run(func() {
 		err := c.ep.create(id)
 		c.d.loop.post(func() {
+			if err == nil {
+				err = c.ep.adopt(id)
+			}
 			if err != nil {
 				c.step(connfsm.Event{Kind: connfsm.QPFailed, Err: c.blame(err)})
 				return
@@ -278,6 +292,7 @@ func (c *conn) createQP() {
 			c.step(connfsm.Event{Kind: connfsm.QPReady})
 		})
 	})
+	return false
 }
 
 func (c *conn) reject(err syscall.Errno) {
@@ -375,9 +390,9 @@ func (c *conn) stopTimer(t connfsm.Timer) {
 }
 
 // failure says in words why the connection is not to be.
-func (c *conn) failure(op string, err syscall.Errno, from connfsm.State) *ConnectError {
+func (c *conn) failure(op string, err syscall.Errno, phase string) *ConnectError {
 	ce := &ConnectError{
-		Op: op, Peer: c.dst.String(), Phase: from.Phase(), Device: c.deviceName(), Err: err,
+		Op: op, Peer: c.dst.String(), Phase: phase, Device: c.deviceName(), Err: err,
 		Detail: strings.TrimPrefix(c.detail, "rdma: "), Info: c.info.plain(),
 	}
 	if err == syscall.ECANCELED {

@@ -26,7 +26,8 @@ type Connector struct {
 // others run on the connector's loop and must not block.
 type Hooks struct {
 	// Create makes the queue pair on id (CreateQP) and posts what must be posted before
-	// the peer may send. On an error nothing may be left behind.
+	// the peer may send; it does nothing else with id, whose route is being resolved
+	// meanwhile. On an error nothing may be left behind.
 	Create func(id rdma.ID) error
 	// Param is what rdma_connect or rdma_accept says.
 	Param func(id rdma.ID) rdma.ConnParam
@@ -170,7 +171,9 @@ func (r *RawConn) open() bool {
 // rawEndpoint is the endpoint of a RawConn.
 type rawEndpoint struct{ r *RawConn }
 
+func (p rawEndpoint) pooled(rdma.ID) bool               { return false }
 func (p rawEndpoint) create(id rdma.ID) error           { return p.r.h.Create(id) }
+func (p rawEndpoint) adopt(rdma.ID) error               { return nil }
 func (p rawEndpoint) request(id rdma.ID) rdma.ConnParam { return p.r.h.Param(id) }
 func (p rawEndpoint) reply(id rdma.ID) rdma.ConnParam   { return p.r.h.Param(id) }
 func (p rawEndpoint) attach(rdma.ID) error              { return nil }

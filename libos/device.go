@@ -145,7 +145,9 @@ func (e *Engine) deviceRemoved(d *device) {
 	e.devMu.Unlock()
 	if idle {
 		e.closeDevice(d)
+		return
 	}
+	e.pool.drop(d.rdev) // these are users, too, and perhaps the last
 }
 
 func (e *Engine) closeDevice(d *device) {

@@ -1,7 +1,6 @@
 package libos
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"syscall"
@@ -35,6 +34,9 @@ type dataEndpoint struct {
 	qp     rdma.QP
 	dp     *datapath.Conn
 	cookie uint64
+	port   int   // of dev
+	made   *half // made for us and not ours yet
+	spare  bool  // the pool may make one in the place of ours
 
 	offer hello.Hello // what we offered, or the peer did
 	peer  hello.Hello
@@ -48,92 +50,49 @@ func (s *Socket) newDataEndpoint() *dataEndpoint {
 	return &dataEndpoint{e: s.e, s: s, qd: s.qd}
 }
 
+// pooled takes a queue pair that was made ahead, if there is one.
+func (d *dataEndpoint) pooled(id rdma.ID) bool {
+	h := d.e.pool.take(id.Device(), id.Port())
+	if h == nil {
+		return false
+	}
+	d.made = h
+	return d.adopt(id) == nil
+}
+
 // create makes the queue pair and the data plane's half. EAGAIN: queue pairs or completion
 // queues are used up; ENOMEM: locked memory is.
 func (d *dataEndpoint) create(id rdma.ID) error {
-	cfg := d.e.cfg
 	rdev := id.Device()
 	if rdev == nil {
 		return fmt.Errorf("id without a device: %w", syscall.ENODEV)
 	}
-	dev, err := d.e.device(rdev)
-	if err != nil {
+	h, err := d.e.newHalf(rdev, id.Port(), func() { d.c.info.mark(phaseQPCreated) })
+	d.made = h
+	return err
+}
+
+// adopt gives what has been made to the id; on an error it is released.
+func (d *dataEndpoint) adopt(id rdma.ID) error {
+	h := d.made
+	d.made = nil
+	if err := id.TakeQP(h.qp); err != nil {
+		h.destroy()
 		return err
 	}
-	attr := rdev.Attr()
+	attr := id.Device().Attr()
 	d.readsIn = uint8(min(attr.MaxQPRdAtom, maxReadDepth))
-	d.readsOut = uint8(min(attr.MaxQPInitRdAtom, maxReadDepth))
-	caps := rdma.QPCaps{
-		MaxSendWR: cfg.SendDepth, MaxRecvWR: max(cfg.DataWindow, cfg.MaxDataWindow) + cfg.CtrlWindow, MaxSendSGE: 2, MaxRecvSGE: 1, MaxInlineData: cfg.MaxInline,
-	}
-	if n := uint32(attr.MaxQPWR); n != 0 {
-		caps.MaxSendWR, caps.MaxRecvWR = min(caps.MaxSendWR, n), min(caps.MaxRecvWR, n)
-	}
-	// A window that grows just now may take the last room in the CQ that was found: try again
-	// with another one.
-	for try := 0; ; try++ {
-		err = d.createOn(id, dev, caps)
-		if !errors.Is(err, errNoRoom) || try == 2 {
-			break
-		}
-	}
-	if err != nil {
-		d.e.put(dev)
-		return err
-	}
-	d.dev = dev
-	return nil
-}
-
-// errNoRoom: the room that was found in a completion queue is gone again.
-var errNoRoom = fmt.Errorf("completion queue is full: %w", syscall.EAGAIN)
-
-func (d *dataEndpoint) createOn(id rdma.ID, dev *device, caps rdma.QPCaps) error {
-	cfg := d.e.cfg
-	cq, err := d.e.findCQ(dev, int(caps.MaxSendWR+cfg.DataWindow+cfg.CtrlWindow), int(caps.MaxSendWR+caps.MaxRecvWR))
-	if err != nil {
-		return err
-	}
-	defer cq.release()
-	qp, err := id.CreateQP(dev.pd, rdma.QPInitAttr{SendCQ: cq.cq, RecvCQ: cq.cq, Caps: caps})
-	if errno(err) == syscall.EINVAL && caps.MaxInlineData != 0 { // more inline data than the device has
-		caps.MaxInlineData = 0
-		qp, err = id.CreateQP(dev.pd, rdma.QPInitAttr{SendCQ: cq.cq, RecvCQ: cq.cq, Caps: caps})
-	}
-	if err != nil {
-		switch errno(err) {
-		case syscall.ENOMEM, syscall.ENOSPC, syscall.EBUSY, syscall.EMFILE:
-			return fmt.Errorf("%w: %w", syscall.EAGAIN, err)
-		default:
-			return err
-		}
-	}
-	d.c.info.mark(phaseQPCreated)
-	got := qp.Caps()
-	// A stale connection is tried again with everything new, the name included.
-	d.cookie = d.e.nextCookie()
+	d.readsOut = readsOut(id.Device())
+	d.dev, d.port, d.qp, d.dp, d.cookie = h.dev, h.port, h.qp, h.dp, h.cookie
+	d.spare = true
 	d.e.cookies.Store(d.cookie, d.c)
-	dp, err := datapath.NewConn(datapath.ConnParams{
-		Engine: d.e.dp, Device: dev.dp, CQ: cq.dp, QP: qp.Handle(),
-		// Providers round depths up; more than was asked for has no room in the CQ that was found.
-		SendDepth: min(got.MaxSendWR, caps.MaxSendWR), RecvDepth: got.MaxRecvWR, MaxInline: got.MaxInlineData,
-		Local: cfg.limits(d.readsOut), MaxDataWindow: cfg.MaxDataWindow, Cookie: d.cookie,
-	})
-	if err != nil {
-		d.e.cookies.Delete(d.cookie)
-		if cerr := qp.Close(); cerr != nil {
-			d.e.log.Error("destroy queue pair", "err", cerr)
-		}
-		if errors.Is(err, syscall.EAGAIN) {
-			return errNoRoom
-		}
-		return fmt.Errorf("post receives: %w", err)
-	}
-	d.qp, d.dp = qp, dp
 	d.e.stats.attach(d)
-	d.c.info.setQP(qp.Num())
+	d.c.info.setQP(d.qp.Num())
 	return nil
 }
+
+// readsOut is how many RDMA READs at once a device makes.
+func readsOut(dev rdma.Device) uint8 { return uint8(min(dev.Attr().MaxQPInitRdAtom, maxReadDepth)) }
 
 func (d *dataEndpoint) limits() hello.Hello {
 	l := d.e.cfg.limits(d.readsOut)
@@ -189,8 +148,20 @@ func (d *dataEndpoint) attach(id rdma.ID) error {
 	if err == nil {
 		err = d.keepAlive()
 	}
+	if errno(err) == syscall.EINVAL && !d.s.open() {
+		err = syscall.ECANCELED // closed just now; the state machine will hear of it next
+	}
 	d.e.house.kick()
+	d.refill()
 	return err
+}
+
+// refill has the pool replace the queue pair that is ours, once.
+func (d *dataEndpoint) refill() {
+	if d.spare {
+		d.spare = false
+		d.e.pool.refill(d.dev.rdev, d.port)
+	}
 }
 
 // keepAlive has the data plane watch over the peer as the socket's options say.
@@ -241,6 +212,7 @@ func (d *dataEndpoint) destroyQP() error {
 		err = qerr
 	}
 	d.qp = nil
+	d.refill()
 	return err
 }
 

@@ -31,6 +31,8 @@ type Engine struct {
 
 	devMu   sync.Mutex
 	devices map[rdma.Device]*device
+
+	pool qpPool
 }
 
 // NewEngine makes an engine and starts its goroutines. ENODEV: RDMA is not available
@@ -59,6 +61,7 @@ func (p *Process) NewEngine() (*Engine, error) {
 		waiters: waiters{m: map[datapath.Token][]chan<- struct{}{}},
 	}
 	e.keeper.dp = dp
+	e.pool = qpPool{e: e, size: p.cfg.QPPool, places: map[poolPlace]*poolShelf{}}
 	if e.notices, err = newNoticeReader(e); err != nil {
 		return nil, errors.Join(err, drv.stop(), dp.Destroy())
 	}
@@ -113,6 +116,7 @@ func (e *Engine) stop() error {
 func (e *Engine) tearDown() error {
 	close(e.quit)
 	e.watchers.Wait()
+	e.pool.close()
 	e.keeper.stop()
 	errs := []error{e.driver.stop(), e.house.stop(), e.notices.stop()}
 	e.devMu.Lock()

@@ -193,6 +193,7 @@ func (s *Socket) Listen(backlog int) error {
 		s.e.stats.removeConn(c)
 		s.conn = nil
 		s.local = s.lis.id.LocalAddr()
+		s.e.pool.refill(s.lis.id.Device(), s.lis.id.Port())
 		return nil
 	})
 	if err != nil {
