@@ -212,11 +212,11 @@ func TestACloseWaitsForTheReaderOfOneLargeMessage(t *testing.T) {
 	}()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for range reads {
+	for range reads - 1 {
 		<-ticker.C
 		reader.SlowReads(1)
 	}
-	last := time.Now()
+	last := time.Now() // the last READ is still held back, and the close with it
 	reader.SlowReads(-1)
 	require.Equal(t, datapath.OpPush, p.a.wait(t, qt).Opcode)
 	require.True(t, (<-closed).After(last), "close gave up")
