@@ -192,6 +192,13 @@ int main(int argc, char *argv[]) {
     if (argc != 3)
         FAIL("usage: endings ADDR DEED");
     const char *deed = argv[2];
+    if (strcmp(deed, "sigint") == 0) {
+        struct sigaction act;
+
+        /* A shell lets what it runs in the background ignore it. */
+        if (sigaction(SIGINT, NULL, &act) == 0 && act.sa_handler == SIG_IGN)
+            (void)signal(SIGINT, SIG_DFL);
+    }
     (void)alarm(120);
     MUST("demi_init", demi_init(NULL), 0);
     quiet = new_pair(argv[1]);
