@@ -188,7 +188,8 @@ var stated = map[string][]syscall.Errno{
 		syscall.ECONNABORTED, syscall.EINVAL,
 	},
 	"push": {syscall.EPIPE, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ENODEV, syscall.EIO, syscall.ECANCELED},
-	"pop":  {syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ENODEV, syscall.EIO, syscall.ECANCELED},
+	// EPROTO: a completion made to fail may say that the peer does not let its message be read.
+	"pop": {syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.EPROTO, syscall.ENODEV, syscall.EIO, syscall.ECANCELED},
 }
 
 // limits are generous: a connect has 200 ms here, and a message as long as its connection, which
