@@ -108,6 +108,19 @@ func (p *pinger) lost(err error) error {
 		return fmt.Errorf("no answer within %v", p.opts.patience())
 	case errors.Is(err, io.EOF):
 		return errors.New("the server closed the connection")
+	case errors.Is(err, rping.ErrDisconnected): // says enough
+		return err
+	}
+	return gone("server", err)
+}
+
+// gone says in words what became of a peer of the Demikernel protocol.
+func gone(who string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("the %s went away without closing the connection: was it killed? (%w)", who, err)
+	case errors.Is(err, syscall.ETIMEDOUT):
+		return fmt.Errorf("the %s's host answers no more: is it up, and the network in between? (%w)", who, err)
 	}
 	return err
 }
@@ -120,7 +133,7 @@ func echo(ctx context.Context, l link, verbose bool, out io.Writer) (int, error)
 			return n, nil
 		}
 		if err != nil {
-			return n, fmt.Errorf("pop: %w", err)
+			return n, gone("client", fmt.Errorf("pop: %w", err))
 		}
 		err = l.Push(ctx, p)
 		if verbose { // after the answer, so that it does not count in the client's round trip
@@ -130,7 +143,7 @@ func echo(ctx context.Context, l link, verbose bool, out io.Writer) (int, error)
 			return n, nil
 		}
 		if err != nil {
-			return n, fmt.Errorf("push: %w", err)
+			return n, gone("client", fmt.Errorf("push: %w", err))
 		}
 	}
 }

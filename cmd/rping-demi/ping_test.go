@@ -97,7 +97,15 @@ func TestAServerThatGoesAwayIsSaidPlainly(t *testing.T) {
 		want string
 	}{
 		{"closed", io.EOF, "ping 2: the server closed the connection"},
-		{"broken", errors.New("connection reset"), "ping 2: pop: connection reset"},
+		{"broken", errors.New("out of order"), "ping 2: pop: out of order"},
+		{
+			"killed", syscall.ECONNRESET,
+			"ping 2: the server went away without closing the connection: was it killed? (pop: connection reset by peer)",
+		},
+		{
+			"off", syscall.ETIMEDOUT,
+			"ping 2: the server's host answers no more: is it up, and the network in between? (pop: connection timed out)",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := &mirror{change: func(n int, p []byte) ([]byte, error) {
@@ -176,6 +184,9 @@ func TestTheServerReportsABrokenConnection(t *testing.T) {
 	m := &mirror{change: faithful, err: errors.New("reset")}
 	_, err := echo(t.Context(), m, false, io.Discard)
 	require.EqualError(t, err, "pop: reset")
+	m.err = syscall.ECONNRESET
+	_, err = echo(t.Context(), m, false, io.Discard)
+	require.EqualError(t, err, "the client went away without closing the connection: was it killed? (pop: connection reset by peer)")
 }
 
 // instant is a server without a network.
