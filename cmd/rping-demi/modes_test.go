@@ -167,5 +167,5 @@ func TestALargeMessageIsGivenMoreTime(t *testing.T) {
 	o := options{timeout: time.Second, size: 64}
 	assert.Equal(t, time.Second, o.patience())
 	o.size = 1 << 30
-	assert.Equal(t, 129*time.Second, o.patience())
+	assert.Equal(t, 513*time.Second, o.patience())
 }

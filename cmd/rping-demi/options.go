@@ -65,8 +65,9 @@ func (o *options) largest() int {
 	return n
 }
 
-// slowest is the rate, in bytes a second, below which a large message counts as lost.
-const slowest = 8 << 20
+// slowest is the rate, in bytes a second there and back, below which a large message counts as
+// lost: Soft-RoCE on a busy machine is nearly that slow.
+const slowest = 2 << 20
 
 // patience is how long to wait for the answer to a ping.
 func (o *options) patience() time.Duration {
@@ -170,7 +171,7 @@ func (c *commandLine) flags() *pflag.FlagSet {
 	fs.DurationVar(&o.duration, "duration", 0, "client: stop after this `time`, such as 10s")
 	fs.IntVar(&o.connections, "connections", 1, "client: ping over this `number` of connections at once")
 	fs.DurationVar(&o.timeout, "timeout", 10*time.Second,
-		"give a peer that does not answer up after this `time`; a message has 1s more for each 8 MiB")
+		"give a peer that does not answer up after this `time`; a message has 1s more for each 2 MiB")
 	fs.StringVar(&o.wait, "wait", "", "`how` to wait: spin, adaptive or block (default adaptive, or $DEMI_WAIT)")
 	fs.BoolVar(&o.histogram, "histogram", false, "client: draw how many pings took how long")
 	fs.BoolVar(&o.timeline, "timeline", false,
