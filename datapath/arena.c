@@ -71,6 +71,13 @@ void arena_cache_destroy(struct arena_cache *cache) {
     arena_pool_remove_cache(cache);
 }
 
+/* A free block becomes the cache's. */
+HOT struct arena_block *own(const struct arena_cache *cache, struct arena_block *b) {
+    __atomic_store_n(&b->owner, cache ? cache->id : 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&b->lead, ARENA_LEAD, __ATOMIC_RELAXED);
+    return b;
+}
+
 /* What a cache does not have: a large block, or one of the pool's with more for the cache. */
 SLOW struct arena_block *take_slowly(struct arena_cache *cache, size_t size) {
     if (size == 0 || size > ARENA_MAX_BLOCK)
@@ -80,11 +87,13 @@ SLOW struct arena_block *take_slowly(struct arena_cache *cache, size_t size) {
     uint32_t class = arena_class(size);
     struct arena_block *b;
     if (!cache)
-        return arena_pool_take(class, &b, 1) ? b : NULL;
+        return arena_pool_take(class, &b, 1) ? own(NULL, b) : NULL;
     struct arena_cache_class *cc = &cache->classes[class];
     uint32_t n = arena_pool_take(class, cc->blocks, (cc->cap + 1) / 2);
     if (!n)
         return NULL;
+    for (uint32_t i = 0; i < n; i++)
+        (void)own(cache, cc->blocks[i]);
     arena_set_count(cc, n - 1);
     return cc->blocks[n - 1];
 }
@@ -99,6 +108,7 @@ SLOW void release_slowly(struct arena_cache *cache, struct arena_block *b) {
         arena_pool_put(&b, 1);
         return;
     }
+    (void)own(cache, b);
     struct arena_cache_class *cc = &cache->classes[b->class];
     uint32_t n = cc->cap / 2;
     arena_pool_put(cc->blocks, n);
@@ -138,7 +148,7 @@ HOT void release(struct arena_cache *cache, struct arena_block *b) {
         struct arena_cache_class *cc = &cache->classes[class];
         uint32_t n = cc->n;
         if (__builtin_expect(n != cc->cap, 1)) {
-            cc->blocks[n] = b;
+            cc->blocks[n] = own(cache, b);
             arena_set_count(cc, n + 1);
             return;
         }
@@ -182,7 +192,8 @@ HOT void fill(demi_sgarray_t *sga, uintptr_t start, uint64_t state, uint32_t off
     sga->sga_segs[0].sgaseg_len = len;
 }
 
-void arena_give(struct arena_block *b, uint32_t offset, uint32_t len, demi_sgarray_t *sga) {
+void arena_give(struct arena_block *b, uint8_t offset, uint32_t len, demi_sgarray_t *sga) {
+    __atomic_store_n(&b->lead, offset, __ATOMIC_RELAXED);
     __atomic_store_n(&b->size, offset + len, __ATOMIC_RELAXED);
     uint64_t s = __atomic_add_fetch(&b->state, ARENA_APP - ARENA_REF, __ATOMIC_ACQ_REL);
     fill(sga, b->addr, s, offset, len);
@@ -190,14 +201,16 @@ void arena_give(struct arena_block *b, uint32_t offset, uint32_t len, demi_sgarr
 
 int arena_sgaalloc(struct arena_cache *cache, size_t size, demi_sgarray_t *sga) {
     uint64_t s;
-    struct arena_block *b = take(cache, size, &s);
+    uint8_t lead = size <= ARENA_MAX_CLASS - ARENA_LEAD ? ARENA_LEAD : 0;
+    struct arena_block *b = size ? take(cache, size + lead, &s) : NULL;
     if (__builtin_expect(!b, 0)) {
         memset(sga, 0, sizeof(*sga));
         return ENOMEM;
     }
+    __atomic_store_n(&b->lead, lead, __ATOMIC_RELAXED);
     __atomic_store_n(&b->state, s | ARENA_APP, __ATOMIC_RELEASE);
-    fill(sga, b->addr, s, 0, (uint32_t)size);
-    if (cache)
+    fill(sga, b->addr, s, lead, (uint32_t)size);
+    if (cache && lead)
         arena_remember(cache, (uintptr_t)sga->sga_buf, b, s | ARENA_APP);
     return 0;
 }
@@ -227,7 +240,8 @@ HOT bool named(const demi_sgarray_t *sga, struct hit *h, uint64_t *want, uint64_
 HOT bool inside(const demi_sgarray_t *sga, const struct hit *h) {
     uint64_t off = (uintptr_t)sga->sga_segs[0].sgaseg_buf - h->start; /* wraps below start */
     uint64_t size = __atomic_load_n(&h->block->size, __ATOMIC_RELAXED);
-    return off <= size && sga->sga_segs[0].sgaseg_len <= size - off;
+    return off >= __atomic_load_n(&h->block->lead, __ATOMIC_RELAXED) && off <= size &&
+           sga->sga_segs[0].sgaseg_len <= size - off;
 }
 
 int arena_check(const demi_sgarray_t *sga) {
@@ -247,7 +261,8 @@ int arena_check_cached(struct arena_cache *cache, const demi_sgarray_t *sga) {
     uint64_t s = __atomic_load_n(&h.block->state, __ATOMIC_ACQUIRE);
     if ((s & mask) != want)
         return EINVAL;
-    if (sga->sga_buf)
+    if (sga->sga_buf && __atomic_load_n(&h.block->owner, __ATOMIC_RELAXED) == cache->id &&
+        __atomic_load_n(&h.block->lead, __ATOMIC_RELAXED) == ARENA_LEAD)
         arena_remember(cache, (uintptr_t)sga->sga_buf, h.block, want);
     return 0;
 }

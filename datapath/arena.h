@@ -16,6 +16,7 @@
  *   each time that the block is allocated, so that an array freed twice is recognised even
  *   if its memory has been given out again meanwhile (except every 64th time).
  * - the segment may be narrowed at will inside the bytes that were allocated.
+ * In front of them there is room for a frame's header (ARENA_LEAD), unless they are many.
  *
  * Threads: every function may be called from any thread. An arena_cache belongs to one
  * engine and is passed with that engine's lock held, or NULL is passed, which is slower.
@@ -38,8 +39,9 @@
 #include "../include/demi/types.h"
 #include "../rdma/slowops.h"
 
-#define ARENA_ALIGN 64                        /* of every block, bytes */
-#define ARENA_CHUNK (UINT32_C(2) << 20)       /* alignment and usual size of a chunk */
+#define ARENA_ALIGN 64                  /* of every block, bytes */
+#define ARENA_LEAD 16                   /* bytes in front of an array's, if its block has a class */
+#define ARENA_CHUNK (UINT32_C(2) << 20) /* alignment and usual size of a chunk */
 #define ARENA_MAX_CLASS (UINT32_C(512) << 10) /* larger blocks have a chunk of their own */
 #define ARENA_MAX_BLOCK (UINT32_C(1) << 30)
 #define ARENA_CLASSES 48
@@ -70,10 +72,11 @@ int arena_shutdown(void);
 /*
  * Free blocks in front of the process-wide pool, and what arrays given out not long ago
  * lead to: judging one that is remembered takes no look-up by address. The fields are
- * private.
+ * private, but for id, which the owner sets once: a number that no other cache has meanwhile.
  */
 #define ARENA_MEMO 64
 struct arena_cache {
+    uint16_t id;
     struct arena_cache_class {
         uint32_t n; /* written by its engine, read by the census: atomic */
         uint32_t cap;
@@ -84,6 +87,7 @@ struct arena_cache {
         uintptr_t buf; /* sga_buf */
         struct arena_block *block;
         uint64_t want; /* its state but for the references while the application holds it so */
+        uint64_t spare;
     } memo[ARENA_MEMO];
 };
 
@@ -118,7 +122,7 @@ void arena_unref(struct arena_cache *cache, struct arena_block *b);
  * ownership, and *sga an array of one segment, len bytes from offset, with a zeroed
  * address. The application may not hold the block yet, and offset + len lies inside it.
  */
-void arena_give(struct arena_block *b, uint32_t offset, uint32_t len, demi_sgarray_t *sga);
+void arena_give(struct arena_block *b, uint8_t offset, uint32_t len, demi_sgarray_t *sga);
 
 /* As arena_check, by an engine: what is found is remembered in its cache. */
 int arena_check_cached(struct arena_cache *cache, const demi_sgarray_t *sga);

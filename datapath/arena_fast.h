@@ -5,8 +5,8 @@
  * nothing; then that function decides. Called with the lock of the cache's engine held.
  *
  * A memo can be out of date but not wrong: it counts only while the block's state is still
- * the one that the array was given out with, incarnation and tag included, and the block's
- * metadata stays mapped as long as there are caches.
+ * the one that the array was given out with, incarnation and tag included, the cache is still the
+ * one that it came from, and the block's metadata stays mapped as long as there are caches.
  */
 #ifndef CATMINT_ARENA_FAST_H
 #define CATMINT_ARENA_FAST_H
@@ -25,10 +25,13 @@ ARENA_HOT void arena_set_count(struct arena_cache_class *cc, uint32_t n) {
 /* Multiplicative hashing; the tag in the low bits takes part. */
 ARENA_HOT struct arena_memo *arena_memo(struct arena_cache *cache, uintptr_t buf) {
     _Static_assert(ARENA_MEMO == 64, "the shift leaves 6 bits");
-    return &cache->memo[buf * UINT64_C(0x9E3779B97F4A7C15) >> 58];
+    return &cache->memo[((uint32_t)buf * UINT32_C(0x9E3779B1)) >> 26];
 }
 
-/* The application holds b as the array that begins at buf; state is the block's. */
+/*
+ * The application holds b as the array that begins at buf; state is the block's. Only arrays with a
+ * lead of this cache's are remembered.
+ */
 ARENA_HOT void arena_remember(struct arena_cache *cache, uintptr_t buf, struct arena_block *b,
                               uint64_t state) {
     struct arena_memo *m = arena_memo(cache, buf);
@@ -37,50 +40,56 @@ ARENA_HOT void arena_remember(struct arena_cache *cache, uintptr_t buf, struct a
     m->want = state & ~ARENA_REFS;
 }
 
-/* Whether arena_check would say 0. */
-ARENA_HOT bool arena_check_fast(struct arena_cache *cache, const demi_sgarray_t *sga) {
+/*
+ * Whether arena_check would say 0, of an array of len bytes, more than 0, that begins where the
+ * allocation does. Then its lead may be written.
+ */
+ARENA_HOT bool arena_check_fast(struct arena_cache *cache, const demi_sgarray_t *sga,
+                                uint32_t len) {
     uintptr_t buf = (uintptr_t)sga->sga_buf;
     const struct arena_memo *m = arena_memo(cache, buf);
     const struct arena_block *b = m->block;
-    if (m->buf != buf || sga->sga_numsegs != 1 ||
-        (__atomic_load_n(&b->state, __ATOMIC_ACQUIRE) & ~ARENA_REFS) != m->want)
-        return false;
-    uint64_t off = (uintptr_t)sga->sga_segs[0].sgaseg_buf -
-                   __atomic_load_n(&b->addr, __ATOMIC_RELAXED); /* wraps below */
-    return off + sga->sga_segs[0].sgaseg_len <= __atomic_load_n(&b->size, __ATOMIC_RELAXED) &&
-           off <= ARENA_MAX_BLOCK;
+    return m->buf == buf && sga->sga_numsegs == 1 &&
+           (uintptr_t)sga->sga_segs[0].sgaseg_buf == (buf & ~(uintptr_t)ARENA_TAG) + ARENA_LEAD &&
+           (__atomic_load_n(&b->state, __ATOMIC_ACQUIRE) & ~ARENA_REFS) == m->want &&
+           __atomic_load_n(&b->owner, __ATOMIC_RELAXED) == cache->id &&
+           len + ARENA_LEAD <= __atomic_load_n(&b->size, __ATOMIC_RELAXED);
 }
 
-/* A free block of a class with one reference, or NULL: none in the cache. */
-ARENA_HOT struct arena_block *arena_take_fast(struct arena_cache *cache, uint32_t class,
-                                              uint32_t size) {
-    struct arena_cache_class *cc = &cache->classes[class];
-    uint32_t n = cc->n;
-    if (__builtin_expect(n == 0, 0))
-        return NULL;
-    struct arena_block *b = cc->blocks[n - 1];
-    arena_set_count(cc, n - 1);
+/* A free block of size bytes with one reference, of a class that has one. */
+ARENA_HOT struct arena_block *arena_take_warmest(struct arena_cache_class *cc, uint32_t size) {
+    uint32_t n = cc->n - 1;
+    struct arena_block *b = cc->blocks[n];
+    arena_set_count(cc, n);
     __atomic_store_n(&b->size, size, __ATOMIC_RELAXED);
-    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED);
-    s = (s & ~ARENA_TAG) | ((s + 1) & ARENA_TAG);
-    __atomic_store_n(&b->state, s + ARENA_REF, __ATOMIC_RELEASE);
+    /* The tag grows by 1. From its end it goes back to 0, and carries what is set anyway. */
+    uint64_t s = (__atomic_load_n(&b->state, __ATOMIC_RELAXED) + 1) | ARENA_REF;
+    __atomic_store_n(&b->state, s, __ATOMIC_RELEASE);
     return b;
 }
 
+/* The same, or NULL: none in the cache. */
+ARENA_HOT struct arena_block *arena_take_fast(struct arena_cache *cache, uint32_t class,
+                                              uint32_t size) {
+    struct arena_cache_class *cc = &cache->classes[class];
+    return __builtin_expect(cc->n != 0, 1) ? arena_take_warmest(cc, size) : NULL;
+}
+
 /*
- * As arena_give, of a block with one reference and for an engine that remembers it. Nobody
- * else can know such a block, so that its state needs no atomic change.
+ * As arena_give behind the lead, of a block of this cache with one reference, and for an engine
+ * that remembers it. Nobody else can know such a block, so that its state needs no atomic change,
+ * and it has no other reference.
  */
-ARENA_HOT void arena_give_fast(struct arena_cache *cache, struct arena_block *b, uint32_t offset,
-                               uint32_t len, const struct sockaddr_in *addr, demi_sgarray_t *sga) {
-    __atomic_store_n(&b->size, offset + len, __ATOMIC_RELAXED);
+ARENA_HOT void arena_give_fast(struct arena_cache *cache, struct arena_block *b, uint32_t len,
+                               const struct sockaddr_in *addr, demi_sgarray_t *sga) {
+    __atomic_store_n(&b->size, ARENA_LEAD + len, __ATOMIC_RELAXED);
     uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED) + (ARENA_APP - ARENA_REF);
     __atomic_store_n(&b->state, s, __ATOMIC_RELEASE);
     uintptr_t buf = b->addr | (s & ARENA_TAG);
     arena_remember(cache, buf, b, s);
     sga->sga_buf = (void *)buf;
     sga->sga_numsegs = 1;
-    sga->sga_segs[0].sgaseg_buf = (void *)(b->addr + offset);
+    sga->sga_segs[0].sgaseg_buf = (void *)(b->addr + ARENA_LEAD);
     sga->sga_segs[0].sgaseg_len = len;
     sga->sga_addr = *addr;
 }
@@ -91,11 +100,12 @@ ARENA_HOT bool arena_sgafree_fast(struct arena_cache *cache, const demi_sgarray_
     const struct arena_memo *m = arena_memo(cache, buf);
     struct arena_block *b = m->block;
     uint64_t s = m->want;
-    uint32_t class = __atomic_load_n(&b->class, __ATOMIC_RELAXED);
-    /* b->class stays while the block is held; a full cache and references are for the other. */
-    if (__builtin_expect(m->buf != buf || sga->sga_numsegs != 1 || class >= ARENA_LARGE, 0))
+    if (__builtin_expect(m->buf != buf || sga->sga_numsegs != 1 ||
+                             __atomic_load_n(&b->owner, __ATOMIC_RELAXED) != cache->id,
+                         0))
         return false;
-    struct arena_cache_class *cc = &cache->classes[class];
+    /* b->class stays while the block is held; a full cache and references are for the other. */
+    struct arena_cache_class *cc = &cache->classes[__atomic_load_n(&b->class, __ATOMIC_RELAXED)];
     uint32_t n = cc->n;
     if (__builtin_expect(n == cc->cap, 0))
         return false;
@@ -109,7 +119,7 @@ ARENA_HOT bool arena_sgafree_fast(struct arena_cache *cache, const demi_sgarray_
 }
 
 /* The local key of a block on a device; 0: ask arena_lkey. */
-ARENA_HOT uint64_t arena_key_fast(const struct arena_block *b, int slot) {
+ARENA_HOT uint64_t arena_key_fast(const struct arena_block *b, uint32_t slot) {
     return __atomic_load_n(&arena_block_chunk(b)->keys[slot], __ATOMIC_ACQUIRE);
 }
 

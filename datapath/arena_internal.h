@@ -40,16 +40,24 @@
 #define ARENA_REF UINT64_C(64)
 #define ARENA_REFS (ARENA_APP - ARENA_REF)
 #define ARENA_TAG UINT64_C(63)
+_Static_assert(ARENA_REF == ARENA_TAG + 1, "a tag that overflows carries into the references");
 
 struct arena_block {
     uint64_t state; /* atomic */
     uintptr_t addr; /* these stay as they are while the slab exists */
     uint32_t block_size;
-    uint32_t class;
-    uint32_t size; /* bytes that were asked for (atomic) */
-    uint32_t next; /* in the slab's free list: index + 1, 0 at the end */
+    uint8_t class;
+    uint8_t lead;   /* bytes before those that the application may use (atomic); see below */
+    uint16_t owner; /* id of the cache that it came from last, 0: none (atomic) */
+    uint32_t size;  /* bytes that were asked for, lead included (atomic) */
+    uint32_t next;  /* in the slab's free list: index + 1, 0 at the end */
 };
 _Static_assert(sizeof(struct arena_block) == 32, "two blocks' metadata in a cache line");
+/*
+ * In a cache lead is ARENA_LEAD, and owner the cache's id. The bytes of lead of an array that the
+ * application holds belong to the engine of that cache, and its lock guards them: it writes the
+ * header of a frame there, which goes out with what lies behind.
+ */
 
 /* What a look-up needs to know of a span; all fields atomic. */
 struct arena_span {

@@ -211,17 +211,20 @@ static void init_fast(struct dp_conn *c) {
     uint32_t in_line = c->max_inline > FRAME_HEADER_SIZE ? c->max_inline - FRAME_HEADER_SIZE : 0;
 
     c->fast.turn = UINT64_MAX; /* nothing has been pushed yet */
+    c->fast.recv_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, 0);
+    c->fast.cq = c->cq->cq;
+    c->fast.slot = (uint32_t)c->device->slot;
+    c->fast.again = UINT64_MAX;
     c->fast.send_id = dp_wr_id(DP_WR_SEND, c->gen, c->index, 0);
-    c->fast.send_sge[0] =
-        (struct ibv_sge){.addr = (uintptr_t)c->fast.header, .length = FRAME_HEADER_SIZE};
     c->fast.send = (struct ibv_send_wr){.sg_list = c->fast.send_sge,
-                                        .num_sge = 2,
+                                        .wr_id = c->fast.send_id | DP_SLOT_QUIET,
+                                        .num_sge = 1,
                                         .opcode = IBV_WR_SEND,
                                         .send_flags = IBV_SEND_INLINE};
     c->fast.recv_sge = (struct ibv_sge){.length = c->local.recv_size};
     c->fast.recv = (struct ibv_recv_wr){.sg_list = &c->fast.recv_sge, .num_sge = 1};
     if (c->local.recv_size <= ARENA_MAX_CLASS) {
-        c->fast.recv_class = arena_class(c->local.recv_size);
+        c->fast.recv_class = &c->engine->cache.classes[arena_class(c->local.recv_size)];
         c->fast.most = in_line < c->max_payload ? in_line : c->max_payload;
     }
 }
@@ -233,8 +236,7 @@ static int tie(struct dp_conn *c, int32_t qd) {
         return EBADF;
     if (q->conn || q->state == DP_QD_CLOSING || q->state == DP_QD_FAILED)
         return EINVAL;
-    q->conn = c;
-    q->state = DP_QD_CONNECTED;
+    dp_qd_set(q, DP_QD_CONNECTED, c);
     c->qd = qd;
     return 0;
 }
@@ -291,6 +293,7 @@ void dp_conn_settle(struct dp_conn *c) {
             break;
     }
     dp_close_settle(c);
+    dp_conn_ways(c);
 }
 
 int dp_conn_destroy(struct dp_conn *c) {
@@ -308,7 +311,7 @@ int dp_conn_destroy(struct dp_conn *c) {
     dp_recv_drop(c);
     struct dp_qd *q = c->qd >= 0 ? dp_qd_of(e, c->qd) : NULL;
     if (q && q->conn == c)
-        q->conn = NULL;
+        dp_qd_set(q, (enum dp_qd_state)q->state, NULL);
     unlink_conn(e, c);
     free_memory(c);
     dp_unlock(e);
@@ -320,7 +323,8 @@ uint64_t dp_conn_progress(struct dp_conn *c) {
     if (!c)
         return 0;
     dp_lock(c->engine);
-    uint64_t n = c->stats.bytes_out + c->flow.data_acked + c->src_tail + c->alive.progress;
+    uint64_t n = c->stats.bytes_out + c->fast.bytes_out + c->flow.data_acked + c->src_tail +
+                 c->alive.progress;
     dp_unlock(c->engine);
     return n;
 }
@@ -331,6 +335,8 @@ int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
     dp_lock(c->engine);
     *out = c->stats;
     out->window = c->established ? c->flow.data_window : c->local.data_window;
+    out->bytes_out += c->fast.bytes_out;
+    out->bytes_in += c->fast.bytes_in;
     out->pushes += c->fast.pushes;
     out->frames_out += c->fast.pushes;
     out->post_sends += c->fast.pushes;

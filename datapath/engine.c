@@ -16,14 +16,13 @@ struct dp_counts dp_counts;
 
 void dp_mutex_lock_slow(struct dp_mutex *m) {
     for (int i = 0; i < 100; i++) {
-        uint32_t free = 0;
-        if (__atomic_load_n(&m->word, __ATOMIC_RELAXED) == 0 &&
-            __atomic_compare_exchange_n(&m->word, &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        if (!(__atomic_load_n(&m->word, __ATOMIC_RELAXED) & DP_MUTEX_TAKEN) && dp_mutex_try(m))
             return;
         dp_pause();
     }
-    while (__atomic_exchange_n(&m->word, 2, __ATOMIC_ACQUIRE) != 0)
-        dp_futex_wait(&m->word, 2, NULL);
+    const uint32_t both = DP_MUTEX_TAKEN | DP_MUTEX_SLEEPERS;
+    while (__atomic_fetch_or(&m->word, both, __ATOMIC_ACQUIRE) & DP_MUTEX_TAKEN)
+        dp_futex_wait(&m->word, both, NULL);
 }
 
 void dp_unlock_ring(struct dp_engine *e) {
@@ -68,6 +67,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     e->cfg = *cfg;
     if (e->cfg.spin_ns == 0)
         e->cfg.spin_ns = DP_SPIN_NS;
+    e->quick.push.live = e->quick.pop.live = QT_NONE;
     TAILQ_INIT(&e->cqs);
     e->turn = NULL;
     e->aborted = 0;
@@ -77,6 +77,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     TAILQ_INIT(&e->noticed);
     dp_recv_init(e);
     arena_cache_init(&e->cache);
+    e->cache.id = (uint16_t)(e->index + 1);
     return 0;
 no_notice:
     close(e->wake_fd);
@@ -152,6 +153,12 @@ int dp_engine_destroy(struct dp_engine *e) {
     dp_unlock(e);
     dp_mutex_unlock(&engines_lock);
     return rc;
+}
+
+void dp_engines_forked(void) {
+    for (uint32_t i = 0; i < DP_MAX_ENGINES; i++)
+        if (dp_engines[i])
+            dp_engines[i]->lock.word = DP_MUTEX_TAKEN;
 }
 
 uint32_t dp_engine_index(const struct dp_engine *e) {

@@ -25,16 +25,14 @@
 /*
  * Nothing here calls a function that it does not also end with, but for the provider's:
  * what is not plain is left to one that does the rest and returns in its place. So the
- * compiler saves no registers on the way.
+ * compiler saves few registers on the way.
+ *
+ * A push has its token, and a pop that is its connection's only one, beside the table
+ * (dp_engine.quick). Before anything is called that looks at the table, or at the pops of a
+ * connection, enter() puts them where they belong.
  */
 
 /* ---- The engine's lock ------------------------------------------------------------------- */
-
-HOT bool try_lock(struct dp_engine *e) {
-    uint32_t free = 0;
-    return DP_LIKELY(__atomic_compare_exchange_n(&e->lock.word, &free, 1, 0, __ATOMIC_ACQUIRE,
-                                                 __ATOMIC_RELAXED));
-}
 
 COLD int unlock_and_ring(struct dp_engine *e) {
     dp_unlock_ring(e);
@@ -42,51 +40,56 @@ COLD int unlock_and_ring(struct dp_engine *e) {
 }
 
 COLD int wake(struct dp_engine *e) {
-    dp_futex_wake(&e->lock.word, 1);
+    dp_mutex_wake(&e->lock);
     return 0;
+}
+
+/* As dp_unlock, of a holder that has rung for nobody and called nothing that could have; 0. */
+HOT int leave(struct dp_engine *e) {
+    return DP_LIKELY(dp_mutex_leave(&e->lock)) ? 0 : wake(e);
 }
 
 /* As dp_unlock; 0. */
 HOT int unlock(struct dp_engine *e) {
-    if (DP_UNLIKELY(e->rings))
-        return unlock_and_ring(e);
-    if (DP_UNLIKELY(__atomic_exchange_n(&e->lock.word, 0, __ATOMIC_RELEASE) == 2))
-        return wake(e);
-    return 0;
+    return DP_UNLIKELY(e->rings) ? unlock_and_ring(e) : leave(e);
+}
+
+HOT void enter(struct dp_engine *e) {
+    if (e->quick.used)
+        dp_quick_enter(e);
 }
 
 /* ---- Descriptors ----------------------------------------------------------------------- */
 
 /*
  * Locks the engine of a descriptor whose connection takes pushes and pops. NULL: it is not
- * one, or somebody else has the lock.
+ * one, or somebody else has the lock; *locked is the engine that has been locked, or NULL.
  */
-HOT struct dp_conn *lock_conn(int32_t qd, struct dp_engine **out) {
+HOT struct dp_conn *lock_conn(int32_t qd, struct dp_engine **locked) {
     struct dp_qd *q = dp_qd_entry(qd);
+    *locked = NULL;
     if (DP_UNLIKELY(!q))
         return NULL;
     struct dp_engine *e = __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE);
-    if (DP_UNLIKELY(!e) || !try_lock(e))
+    if (DP_UNLIKELY(!e || !dp_mutex_try(&e->lock)))
         return NULL;
+    *locked = e;
     /* It may have been freed, and even given to another engine, before we had the lock. */
-    struct dp_conn *c = q->conn;
-    if (DP_UNLIKELY(__atomic_load_n(&q->engine, __ATOMIC_RELAXED) != e ||
-                    q->state != DP_QD_CONNECTED || !c)) {
-        (void)unlock(e);
-        return NULL;
-    }
-    *out = e;
-    return c;
+    return DP_LIKELY(__atomic_load_n(&q->engine, __ATOMIC_RELAXED) == e) ? q->live : NULL;
 }
 
 /* ---- Push ------------------------------------------------------------------------------ */
 
-/* As dp_push, whatever has to be done. */
+/* As dp_push, whatever has to be done; of_demi: as demi_push. */
 static __attribute__((noinline)) int push_any(int32_t qd, const demi_sgarray_t *sga,
-                                              demi_qtoken_t *qt_out) {
+                                              demi_qtoken_t *qt_out, bool of_demi) {
     struct dp_conn *c;
-    int rc = dp_qd_lock_conn(qd, &c);
 
+    if (of_demi && !dp_process_ready())
+        return ENOSYS;
+    if (!sga || !qt_out)
+        return EINVAL;
+    int rc = dp_qd_lock_conn(qd, &c);
     if (rc)
         return rc;
     struct dp_engine *e = c->engine;
@@ -95,19 +98,23 @@ static __attribute__((noinline)) int push_any(int32_t qd, const demi_sgarray_t *
     return rc;
 }
 
-/* The same, locked at entry. */
+/* The same; locked, if not NULL, is to be unlocked. */
+COLD int push_unlocked(struct dp_engine *locked, int32_t qd, const demi_sgarray_t *sga,
+                       demi_qtoken_t *qt_out, bool of_demi) {
+    if (locked)
+        (void)unlock(locked);
+    return push_any(qd, sga, qt_out, of_demi);
+}
+
+/* As push_any, locked at entry. */
 static __attribute__((noinline)) int push_locked(struct dp_conn *c, int32_t qd,
                                                  const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
     struct dp_engine *e = c->engine;
-    int rc = dp_push_slow(c, qd, sga, qt_out);
 
+    enter(e);
+    int rc = dp_push_slow(c, qd, sga, qt_out);
     dp_unlock(e);
     return rc;
-}
-
-/* arena_check_fast does not know the array: whether it is good. Locked. */
-COLD bool check_array(struct dp_engine *e, const demi_sgarray_t *sga) {
-    return arena_check_cached(&e->cache, sga) == 0;
 }
 
 COLD int unlock_invalid(struct dp_engine *e) {
@@ -115,98 +122,181 @@ COLD int unlock_invalid(struct dp_engine *e) {
     return EINVAL;
 }
 
-/* The queue pair refused a push's frame: the connection breaks, and the push with it. */
-COLD int push_refused(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga,
-                      demi_qtoken_t *qt_out, int rc) {
-    struct qt_slot *s;
+/*
+ * The queue pair has refused the frame of the push whose token was given out last: the
+ * connection breaks, and the push with it.
+ */
+COLD int push_refused(struct dp_conn *c, uint32_t len, int rc) {
     struct dp_engine *e = c->engine;
+    int32_t qd = e->quick.push_qd;
+    struct qt_slot *s = qt_quick_enter(&e->tokens, &e->quick.push, qd, DEMI_OPC_PUSH);
 
-    int err = qt_alloc(&e->tokens, qd, DEMI_OPC_PUSH, &s);
-    if (err) { /* cannot be: push has seen a free one */
-        dp_unlock(e);
-        return err;
-    }
-    *qt_out = qt_token(&e->tokens, s);
+    enter(e);
+    struct dp_tx *tx = &c->tx[--c->tx_head & c->send_mask];
+    c->tx_signaled -= tx->signaled;
+    tx->signaled = false;
+    c->fast.bytes_out -= len;
+    c->fast.pushes--;
     c->stats.pushes++;
     c->stats.post_sends++;
-    c->fast.send.send_flags = IBV_SEND_INLINE;
-    s->value.sga.sga_segs[0] = sga->sga_segs[0];
-    qt_list_push_back(&c->pending, s);
+    s->scratch[0] = 0; /* it holds no block */
+    qt_list_push_back(&c->doomed, s);
     dp_conn_break(c, rc > 0 ? rc : EIO, true);
     dp_conn_settle(c);
     dp_unlock(e);
     return 0;
 }
 
-HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
-    struct dp_engine *e;
+/* There is no next token, or the last push's is there: makes room. False: no slot at hand. */
+static __attribute__((noinline)) bool next_push(struct dp_engine *e) {
+    struct qt_quick *q = &e->quick.push;
+    struct qt_slot *s = qt_quick_enter(&e->tokens, q, e->quick.push_qd, DEMI_OPC_PUSH);
 
-    if (DP_UNLIKELY(!sga))
-        return EINVAL;
-    if (DP_UNLIKELY(!qt_out))
-        return EINVAL;
-    struct dp_conn *c = lock_conn(qd, &e);
-    if (DP_UNLIKELY(!c))
-        return push_any(qd, sga, qt_out);
-    uint32_t len = sga->sga_segs[0].sgaseg_len;
-    if (DP_UNLIKELY(len - 1 >= c->fast.most || c->phase != DP_CONN_OPEN || c->pending.head ||
-                    !flow_is_plain(&c->flow) || flow_data_credit(&c->flow) == 0 ||
-                    c->tx_head - c->tx_tail + c->tx_reserve >= c->send_depth || !e->tokens.free))
-        return push_locked(c, qd, sga, qt_out);
-    /* The first two pushes since somebody waited go this way; more are a burst. */
-    uint64_t since = c->fast.turn ^ e->activity;
-    if (DP_UNLIKELY(since - 1 < DP_TURN - 1))
-        return push_locked(c, qd, sga, qt_out);
-    if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga)) && !check_array(e, sga))
-        return unlock_invalid(e);
-    c->fast.turn = e->activity + (since == 0);
-    struct ibv_send_wr *wr = &c->fast.send, *bad;
-    uint32_t slot = c->tx_head & c->send_mask;
-    bool signal = ++c->tx_quiet >= c->tx_signal;
+    if (s)
+        (void)qt_complete(&e->tokens, s, DEMI_OPC_PUSH, 0);
+    if (!qt_quick_reserve(&e->tokens, q))
+        return false;
+    e->quick.used = true;
+    return true;
+}
 
-    if (DP_UNLIKELY(signal))
-        wr->send_flags = IBV_SEND_INLINE | IBV_SEND_SIGNALED;
-    flow_encode_data(&c->flow, len, c->fast.header);
-    c->fast.send_sge[1].addr = (uintptr_t)sga->sga_segs[0].sgaseg_buf;
-    c->fast.send_sge[1].length = len;
-    wr->wr_id = c->fast.send_id | slot;
-    int rc = c->ops->post_send(c->qp, wr, &bad);
-    if (DP_UNLIKELY(rc))
-        return push_refused(c, qd, sga, qt_out, rc);
-    flow_sent_data(&c->flow);
-    c->tx_head++;
-    if (DP_UNLIKELY(signal)) {
-        wr->send_flags = IBV_SEND_INLINE;
-        c->tx_quiet = 0;
-        c->tx_signaled++;
+/*
+ * Sends have used up their room. Sees how many may go before one is to be signalled, and
+ * signals this one if it is time to. False: the send queue is full.
+ */
+static __attribute__((noinline)) bool make_room(struct dp_conn *c) {
+    uint32_t slot = c->tx_head & c->send_mask, used = c->tx_head - c->tx_tail + c->tx_reserve;
+
+    if (used >= c->send_depth)
+        return false;
+    uint32_t free = c->send_depth - used, more;
+    if (c->tx_quiet + 1 >= c->tx_signal) {
+        c->fast.send.send_flags = IBV_SEND_INLINE | IBV_SEND_SIGNALED;
+        c->fast.send.wr_id = c->fast.send_id | slot;
         c->tx[slot].signaled = true;
+        c->tx_signaled++;
+        c->tx_quiet = 0;
+        free--;
+        more = c->tx_signal - 1;
+        c->fast.room = 1; /* this one */
+    } else {
+        more = c->tx_signal - 1 - c->tx_quiet;
+        c->fast.room = 0;
     }
-    c->fast.pushes++;
-    c->stats.bytes_out += len;
-    struct qt_slot *s = qt_alloc_done(&e->tokens, qd, DEMI_OPC_PUSH);
-    *qt_out = qt_token(&e->tokens, s);
-    e->done_seq++;
+    more = more < free ? more : free;
+    c->fast.room += more;
+    c->tx_quiet += more;
+    return true;
+}
+
+COLD int ring_and_unlock(struct dp_engine *e) {
     dp_ring(e);
     return unlock(e);
 }
 
+/*
+ * Accounts for a push that goes now, whose token and room there are, and posts it. The work request
+ * says where the bytes are; the header is written to header.
+ */
+HOT int post(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint32_t len, uint8_t *header,
+             demi_qtoken_t *qt_out) {
+    c->fast.room--;
+    c->tx_head++;
+    c->fast.pushes++;
+    c->fast.bytes_out += len;
+    e->done_seq++;
+    e->quick.push_qd = qd;
+    *qt_out = qt_quick_give(&e->quick.push);
+    flow_encode_data(&c->flow, len, header);
+    flow_sent_data(&c->flow);
+    return c->ops->post_send(c->qp, &c->fast.send, &e->bad_send);
+}
+
+/*
+ * As push, from where the connection's way is known to be open, if something is not as usual: it is
+ * the second push since somebody waited; the array is not one that begins where its allocation
+ * does, or is not known; a token is to be made, or it is time to signal a send.
+ */
+static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
+                                                 const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+    struct dp_engine *e = c->engine;
+    uint32_t len = sga->sga_segs[0].sgaseg_len;
+    bool second = c->fast.turn == e->activity;
+
+    /* More than two are a burst. */
+    if (second && c->fast.again == e->activity)
+        return push_locked(c, qd, sga, qt_out);
+    uint8_t *buf = (uint8_t *)sga->sga_segs[0].sgaseg_buf, *header = buf - ARENA_LEAD;
+    if (!arena_check_fast(&e->cache, sga, len)) {
+        if (arena_check_cached(&e->cache, sga))
+            return unlock_invalid(e);
+        header = c->fast.header;
+    }
+    if ((!e->quick.push.next && !next_push(e)) || (c->fast.room == 0 && !make_room(c)))
+        return push_locked(c, qd, sga, qt_out);
+    c->fast.turn = e->activity;
+    if (second) {
+        c->fast.again = e->activity;
+        c->fast.pushed = 1;
+    }
+    c->fast.send_sge[0] = (struct ibv_sge){.addr = (uintptr_t)header, .length = FRAME_HEADER_SIZE};
+    c->fast.send_sge[1] = (struct ibv_sge){.addr = (uintptr_t)buf, .length = len};
+    c->fast.send.num_sge = 2;
+    int rc = post(e, c, qd, len, header, qt_out);
+    c->fast.send.num_sge = 1;
+    c->fast.send.send_flags = IBV_SEND_INLINE;
+    c->fast.send.wr_id = c->fast.send_id | DP_SLOT_QUIET;
+    if (DP_UNLIKELY(rc))
+        return push_refused(c, len, rc);
+    return e->sleepers ? ring_and_unlock(e) : unlock(e);
+}
+
+HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out, bool of_demi) {
+    struct dp_engine *e;
+
+    if (DP_UNLIKELY(!sga || !qt_out))
+        return push_any(qd, sga, qt_out, of_demi);
+    struct dp_conn *c = lock_conn(qd, &e);
+    if (DP_UNLIKELY(!c))
+        return push_unlocked(e, qd, sga, qt_out, of_demi);
+    uint32_t len = sga->sga_segs[0].sgaseg_len;
+    if (DP_UNLIKELY(c->fast.no & DP_NO_WAY || len - 1 >= c->fast.most ||
+                    flow_data_credit(&c->flow) == 0))
+        return push_locked(c, qd, sga, qt_out);
+    uint64_t turn = e->activity;
+    if (DP_UNLIKELY(c->fast.turn == turn || !arena_check_fast(&e->cache, sga, len) ||
+                    !e->quick.push.next || c->fast.room == 0))
+        return push_second(c, qd, sga, qt_out);
+    uint8_t *header = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
+    c->fast.turn = turn;
+    c->fast.send_sge[0].addr = (uintptr_t)header;
+    c->fast.send_sge[0].length = FRAME_HEADER_SIZE + len;
+    int rc = post(e, c, qd, len, header, qt_out);
+    if (DP_UNLIKELY(rc))
+        return push_refused(c, len, rc);
+    e = c->engine; /* one register fewer to be saved */
+    return DP_LIKELY(!e->sleepers) ? leave(e) : ring_and_unlock(e);
+}
+
 int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
-    return push(qd, sga, qt_out);
+    return push(qd, sga, qt_out, false);
 }
 
 int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga) {
-    if (DP_UNLIKELY(!dp_process_ready()))
-        return ENOSYS;
-    return push(qd, sga, qt_out);
+    return push(qd, sga, qt_out, true);
 }
 
 /* ---- Pop ------------------------------------------------------------------------------- */
 
-/* As dp_pop, whatever has to be done. */
-static __attribute__((noinline)) int pop_any(int32_t qd, demi_qtoken_t *qt_out) {
+/* As dp_pop, whatever has to be done; of_demi: as demi_pop. */
+static __attribute__((noinline)) int pop_any(int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
     struct dp_conn *c;
-    int rc = dp_qd_lock_conn(qd, &c);
 
+    if (of_demi && !dp_process_ready())
+        return ENOSYS;
+    if (!qt_out)
+        return EINVAL;
+    int rc = dp_qd_lock_conn(qd, &c);
     if (rc)
         return rc;
     struct dp_engine *e = c->engine;
@@ -215,50 +305,68 @@ static __attribute__((noinline)) int pop_any(int32_t qd, demi_qtoken_t *qt_out) 
     return rc;
 }
 
-/* The same, locked at entry. */
+/* The same; locked, if not NULL, is to be unlocked. */
+COLD int pop_unlocked(struct dp_engine *locked, int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
+    if (locked)
+        (void)unlock(locked);
+    return pop_any(qd, qt_out, of_demi);
+}
+
+/* As pop_any, locked at entry. */
 static __attribute__((noinline)) int pop_locked(struct dp_conn *c, int32_t qd,
                                                 demi_qtoken_t *qt_out) {
     struct dp_engine *e = c->engine;
-    int rc = dp_pop_slow(c, qd, qt_out);
 
+    enter(e);
+    int rc = dp_pop_slow(c, qd, qt_out);
     dp_unlock(e);
     return rc;
 }
 
-HOT int pop(int32_t qd, demi_qtoken_t *qt_out) {
-    struct dp_engine *e;
-    struct qt_slot *s;
+/* The same, if there is no next token or another pop has it: makes room. */
+static __attribute__((noinline)) int next_pop(struct dp_conn *c, int32_t qd,
+                                              demi_qtoken_t *qt_out) {
+    struct dp_engine *e = c->engine;
 
-    if (DP_UNLIKELY(!qt_out))
-        return EINVAL;
-    struct dp_conn *c = lock_conn(qd, &e);
-    if (DP_UNLIKELY(!c))
-        return pop_any(qd, qt_out);
-    if (DP_UNLIKELY(c->in_head != c->in_tail || c->held || !flow_is_plain(&c->flow) ||
-                    c->phase != DP_CONN_OPEN || !e->tokens.free ||
-                    qt_alloc(&e->tokens, qd, DEMI_OPC_POP, &s)))
+    enter(e); /* another pop of c, perhaps */
+    if (c->fast.no || !qt_quick_reserve(&e->tokens, &e->quick.pop))
         return pop_locked(c, qd, qt_out);
-    *qt_out = qt_token(&e->tokens, s);
-    s->owner = c;
-    qt_list_push_back(&c->pops, s);
+    e->quick.used = true;
+    e->quick.pop_conn = c;
+    *qt_out = qt_quick_give(&e->quick.pop);
     return unlock(e);
 }
 
+HOT int pop(int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
+    struct dp_engine *e;
+
+    if (DP_UNLIKELY(!qt_out))
+        return pop_any(qd, qt_out, of_demi);
+    struct dp_conn *c = lock_conn(qd, &e);
+    if (DP_UNLIKELY(!c))
+        return pop_unlocked(e, qd, qt_out, of_demi);
+    if (DP_UNLIKELY(c->fast.no))
+        return pop_locked(c, qd, qt_out);
+    if (DP_UNLIKELY(!e->quick.pop.next))
+        return next_pop(c, qd, qt_out);
+    e->quick.pop_conn = c;
+    *qt_out = qt_quick_give(&e->quick.pop);
+    return leave(e);
+}
+
 int dp_pop(int32_t qd, demi_qtoken_t *qt_out) {
-    return pop(qd, qt_out);
+    return pop(qd, qt_out, false);
 }
 
 int demi_pop(demi_qtoken_t *qt_out, int qd) {
-    if (DP_UNLIKELY(!dp_process_ready()))
-        return ENOSYS;
-    return pop(qd, qt_out);
+    return pop(qd, qt_out, true);
 }
 
 /* ---- Completions ----------------------------------------------------------------------- */
 
 /* The receive in slot is used and not posted again: the general functions see to it. */
 COLD void owe_receive(struct dp_conn *c, uint32_t slot) {
-    c->rx[slot].block = NULL;
+    c->fast.rx[slot].block = NULL;
     c->rx_free[c->rx_nfree++] = slot;
     c->rx_posted--;
     c->rx_owed_data++;
@@ -272,46 +380,49 @@ COLD void receive_refused(struct dp_conn *c, uint32_t slot, struct arena_block *
     dp_conn_break(c, rc > 0 ? rc : EIO, true);
 }
 
-/* Posts the receive in slot, whose message has been handed on, with another block. */
-HOT void post_again(struct dp_engine *e, struct dp_conn *c, uint32_t slot, uint64_t wr_id) {
-    struct ibv_recv_wr *bad;
-    struct arena_block *b = arena_take_fast(&e->cache, c->fast.recv_class, c->local.recv_size);
-
-    if (DP_UNLIKELY(!b)) {
+/*
+ * Posts the receive in slot, whose message has been handed on, with another block. Whether there
+ * is something to settle.
+ */
+HOT bool post_again(struct dp_engine *e, struct dp_conn *c, uint32_t slot) {
+    struct arena_cache_class *cc = c->fast.recv_class;
+    if (DP_UNLIKELY(cc->n == 0)) {
         owe_receive(c, slot);
-        return;
+        return true;
     }
-    uint64_t key = arena_key_fast(b, c->device->slot);
+    struct arena_block *b = arena_take_warmest(cc, c->fast.recv_sge.length);
+    uint64_t key = arena_key_fast(b, c->fast.slot);
     if (DP_UNLIKELY(!key)) {
         arena_unref(&e->cache, b);
         owe_receive(c, slot);
-        return;
+        return true;
     }
-    c->rx[slot].block = b;
+    c->fast.rx[slot].block = b;
     c->fast.recv_sge.addr = b->addr;
     c->fast.recv_sge.lkey = (uint32_t)key;
-    c->fast.recv.wr_id = wr_id;
-    int rc = c->ops->post_recv(c->qp, &c->fast.recv, &bad);
+    c->fast.recv.wr_id = c->fast.recv_id | slot;
+    int rc = c->ops->post_recv(c->qp, &c->fast.recv, &e->bad_recv);
     if (DP_UNLIKELY(rc)) {
         receive_refused(c, slot, b, rc);
-        return;
+        return true;
     }
     flow_return_data(&c->flow);
+    return flow_data_credit_due(&c->flow);
 }
 
 /* The receives of a list are posted. */
-static __attribute__((noinline)) void post_list(struct dp_conn *c) {
+static __attribute__((noinline)) bool post_list(struct dp_conn *c) {
     (void)dp_recv_post(c); /* a failure has broken the connection */
+    return c->dirty || flow_data_credit_due(&c->flow);
 }
 
 /* The receive in slot will be posted again with others, to make a list of them. */
-HOT void post_later(struct dp_conn *c, uint32_t slot) {
-    c->rx[slot].block = NULL;
+HOT bool post_later(struct dp_conn *c, uint32_t slot) {
+    c->fast.rx[slot].block = NULL;
     c->rx_free[c->rx_nfree++] = slot;
     c->rx_posted--;
     c->fast.listed++;
-    if (++c->rx_owed_data >= c->rx_list)
-        post_list(c);
+    return ++c->rx_owed_data >= c->rx_list && post_list(c);
 }
 
 /* The pop that a caller of demi_wait waits for, and where its result goes. */
@@ -321,15 +432,20 @@ struct awaited {
     demi_qresult_t *out;
 };
 
+/* Writes the result of a pop of c that gets a message. */
+HOT void give(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
+              demi_qtoken_t qt, demi_qresult_t *out) {
+    out->qr_opcode = DEMI_OPC_POP;
+    out->qr_qd = c->qd;
+    out->qr_qt = qt;
+    out->qr_ret = 0;
+    arena_give_fast(&e->cache, b, bytes - FRAME_HEADER_SIZE, &c->sga_addr, &out->qr_value.sga);
+}
+
 /* Hands a message to whoever waits in this very call. */
 HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
                   struct awaited *a) {
-    a->out->qr_opcode = DEMI_OPC_POP;
-    a->out->qr_qd = a->slot->qd;
-    a->out->qr_qt = a->qt;
-    a->out->qr_ret = 0;
-    arena_give_fast(&e->cache, b, FRAME_HEADER_SIZE, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
-                    &a->out->qr_value.sga);
+    give(e, c, b, bytes, a->qt, a->out);
     qt_release(&e->tokens, a->slot);
     a->slot = NULL;
     /* Another thread may sleep for the same token, which has gone now. */
@@ -340,10 +456,19 @@ HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b,
 /* Completes a pop with a message, for whoever will wait for it. */
 HOT void give_later(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
                     struct qt_slot *s) {
-    arena_give_fast(&e->cache, b, FRAME_HEADER_SIZE, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
-                    &s->value.sga);
+    arena_give_fast(&e->cache, b, bytes - FRAME_HEADER_SIZE, &c->sga_addr, &s->value.sga);
     (void)qt_finish(&e->tokens, s, DEMI_OPC_POP, 0);
     dp_announce(e, s);
+}
+
+/*
+ * The receive in slot, whose message of so many bytes has been handed on, goes back. Whether there
+ * is something to settle.
+ */
+HOT bool give_back(struct dp_engine *e, struct dp_conn *c, uint32_t slot, uint32_t bytes) {
+    c->fast.pops++;
+    c->fast.bytes_in += bytes - FRAME_HEADER_SIZE;
+    return DP_LIKELY(c->rx_list == 1) ? post_again(e, c, slot) : post_later(c, slot);
 }
 
 /* A message for the oldest pending pop. False: not that plain; nothing has changed. */
@@ -352,25 +477,19 @@ HOT bool received(struct dp_engine *e, struct dp_conn *c, const struct ibv_wc *w
     uint32_t slot = dp_wr_slot(wc->wr_id), bytes = wc->byte_len;
     struct qt_slot *s = c->pops.head;
 
-    if (DP_UNLIKELY(!s || !c->fast.most || slot >= c->rx_count))
+    if (DP_UNLIKELY(!s || slot >= c->rx_count))
         return false;
-    struct arena_block *b = c->rx[slot].block;
-    if (DP_UNLIKELY(!b || !flow_receive_data(&c->flow, (const uint8_t *)b->addr, bytes,
-                                             c->local.recv_size)))
+    struct arena_block *b = c->fast.rx[slot].block;
+    if (DP_UNLIKELY(!b || !flow_receive_data(&c->flow, (const uint8_t *)b->addr, bytes)))
         return false;
     (void)qt_list_pop_front(&c->pops);
+    if (!c->pops.head)
+        c->fast.no &= ~(uint32_t)DP_NO_POP; /* nothing is inbound while a pop waits */
     if (DP_LIKELY(s == a->slot && !s->watched))
         give_now(e, c, b, bytes, a);
     else
         give_later(e, c, b, bytes, s);
-    c->fast.pops++;
-    c->stats.bytes_in += bytes - FRAME_HEADER_SIZE;
-    if (DP_LIKELY(c->rx_list == 1))
-        post_again(e, c, slot, wc->wr_id);
-    else
-        post_later(c, slot);
-    /* Credit has come, or is due to the peer. */
-    if (DP_UNLIKELY(c->pending.head || flow_credit_due(&c->flow)))
+    if (give_back(e, c, slot, bytes))
         dp_conn_dirty(c);
     return true;
 }
@@ -384,15 +503,14 @@ HOT bool sent(struct dp_conn *c, const struct ibv_wc *wc) {
     c->tx_tail += n;
     c->tx_signaled--; /* signalled ones come one by one */
     c->tx[(c->tx_tail - 1) & c->send_mask].signaled = false;
-    if (DP_UNLIKELY(c->pending.head || !flow_is_plain(&c->flow)))
-        dp_conn_dirty(c);
     return true;
 }
 
+/* Everything beside the table has been entered. */
 HOT void completion(struct dp_engine *e, const struct ibv_wc *wc, struct awaited *a) {
     struct dp_conn *c = dp_conn_find(e, dp_wr_conn(wc->wr_id), dp_wr_gen(wc->wr_id));
 
-    if (DP_LIKELY(c && wc->status == IBV_WC_SUCCESS && c->phase == DP_CONN_OPEN && !c->dirty)) {
+    if (DP_LIKELY(c && wc->status == IBV_WC_SUCCESS && !(c->fast.no & DP_NO_WAY))) {
         if (DP_LIKELY(dp_wr_kind(wc->wr_id) == DP_WR_RECV)) {
             if (DP_LIKELY(received(e, c, wc, a)))
                 return;
@@ -417,10 +535,13 @@ static __attribute__((noinline)) void take_batch(struct dp_engine *e, struct dp_
 
 /* ---- Wait ------------------------------------------------------------------------------ */
 
-/* Whatever has to be done to wait for one token. */
+/* Whatever has to be done to wait for one token; of_demi: as demi_wait. */
 static __attribute__((noinline)) int wait_any_one(demi_qtoken_t qt, demi_qresult_t *qr_out,
-                                                  const struct timespec *timeout) {
+                                                  const struct timespec *timeout, bool of_demi) {
     int offset;
+
+    if (of_demi && !dp_process_ready())
+        return ENOSYS;
     return dp_wait_any_slow(&qt, 1, qr_out, &offset, timeout);
 }
 
@@ -428,7 +549,7 @@ static __attribute__((noinline)) int wait_any_one(demi_qtoken_t qt, demi_qresult
 COLD int wait_unlocked(struct dp_engine *e, demi_qtoken_t qt, demi_qresult_t *qr_out,
                        const struct timespec *timeout) {
     dp_unlock(e);
-    return wait_any_one(qt, qr_out, timeout);
+    return wait_any_one(qt, qr_out, timeout, false);
 }
 
 /* The rest of poll_for, which has polled once. Locked at entry. */
@@ -445,7 +566,7 @@ static __attribute__((noinline)) int polled(struct dp_engine *e, struct qt_slot 
     (void)unlock(e);
     if (pending && timeout && timeout->tv_sec == 0 && timeout->tv_nsec == 0)
         return ETIMEDOUT;
-    return wait_any_one(qt, qr_out, timeout);
+    return wait_any_one(qt, qr_out, timeout, false);
 }
 
 /* The same, with n completions in e->wc that have been taken from q. */
@@ -485,9 +606,11 @@ static __attribute__((noinline)) void poll_turn(struct dp_engine *e, const struc
  * many connections, and CQs for them, there are. At every 16th call another CQ has its turn;
  * a caller that goes on waiting polls all.
  */
-static __attribute__((noinline)) int poll_for(struct dp_engine *e, struct qt_slot *s,
-                                              demi_qtoken_t qt, demi_qresult_t *qr_out,
+static __attribute__((noinline)) int poll_for(struct dp_engine *e, demi_qtoken_t qt,
+                                              demi_qresult_t *qr_out,
                                               const struct timespec *timeout) {
+    enter(e);
+    struct qt_slot *s = qt_slot_of(&e->tokens, qt);
     struct awaited a = {.slot = s, .qt = qt, .out = qr_out};
 
     if (DP_UNLIKELY(!qt_holds(s, qt, QT_PENDING)))
@@ -498,7 +621,7 @@ static __attribute__((noinline)) int poll_for(struct dp_engine *e, struct qt_slo
         (void)dp_poll_locked(e);
         return polled(e, s, qt, qr_out, timeout);
     }
-    if (DP_UNLIKELY((e->activity & 15 * DP_TURN) == 0))
+    if (DP_UNLIKELY((e->activity & 15) == 0))
         poll_turn(e, q);
     int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
     if (DP_UNLIKELY(n > 1))
@@ -511,47 +634,141 @@ static __attribute__((noinline)) int poll_for(struct dp_engine *e, struct qt_slo
     return DP_LIKELY(!a.slot) ? unlock(e) : polled(e, s, qt, qr_out, timeout);
 }
 
+/* The same of a pop beside the table, when n completions have been taken from its CQ. */
+static __attribute__((noinline)) int poll_rest(struct dp_engine *e, demi_qresult_t *qr_out,
+                                               const struct timespec *timeout, int n) {
+    demi_qtoken_t qt = e->quick.pop.live;
+    struct dp_cq *q = e->quick.pop_conn->cq;
+
+    enter(e);
+    struct qt_slot *s = qt_slot_of(&e->tokens, qt);
+    if (n > 0)
+        return polled_many(e, s, qt, qr_out, timeout, q, n);
+    return polled(e, s, qt, qr_out, timeout);
+}
+
+/*
+ * n completions have been taken at once: does what the second and later ones say as long as they
+ * are inline sends that nobody waits for. Returns how many are left, the first included.
+ */
+static __attribute__((noinline)) int take_sends(struct dp_engine *e, int n) {
+    int i = 1, left = 1;
+
+    for (; i < n; i++) {
+        const struct ibv_wc *wc = &e->wc[i];
+        struct dp_conn *c = dp_conn_find(e, dp_wr_conn(wc->wr_id), dp_wr_gen(wc->wr_id));
+        if (!c || wc->status != IBV_WC_SUCCESS || c->fast.no & DP_NO_WAY ||
+            dp_wr_kind(wc->wr_id) != DP_WR_SEND || !sent(c, wc))
+            break;
+    }
+    while (i < n)
+        e->wc[left++] = e->wc[i++];
+    return left;
+}
+
+/* A pop that has been taken has left something to settle. */
+static __attribute__((noinline)) int settle_and_unlock(struct dp_conn *c) {
+    struct dp_engine *e = c->engine;
+
+    enter(e);
+    dp_conn_dirty(c);
+    dp_poll_settle(e);
+    return unlock(e);
+}
+
+/*
+ * The pop beside the table gets a message of so many bytes, which came in b by the receive in slot.
+ * Locked at entry.
+ */
+HOT int take_quick(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
+                   uint32_t slot, demi_qresult_t *qr_out) {
+    demi_qtoken_t qt = e->quick.pop.live;
+
+    give(e, c, b, bytes, qt, qr_out);
+    qt_quick_redeem(&e->tokens, &e->quick.pop, qt);
+    e->done_seq++;
+    if (DP_UNLIKELY(give_back(e, c, slot, bytes)))
+        return settle_and_unlock(c);
+    return DP_LIKELY(!e->sleepers) ? leave(e) : ring_and_unlock(e);
+}
+
+/* As poll_for, for the pop beside the table. Locked at entry. */
+static __attribute__((noinline)) int poll_quick(struct dp_engine *e, demi_qresult_t *qr_out,
+                                                const struct timespec *timeout) {
+    struct dp_conn *c = e->quick.pop_conn;
+
+    if (DP_UNLIKELY(c->fast.no & DP_NO_WAY ||
+                    ((e->activity & 15) == 0 && TAILQ_NEXT(TAILQ_FIRST(&e->cqs), link))))
+        return poll_for(e, e->quick.pop.live, qr_out, timeout);
+    int n = c->ops->poll_cq(c->fast.cq, DP_POLL_BATCH, e->wc);
+    if (DP_UNLIKELY(n != 1) && (n < 1 || (n == DP_POLL_BATCH) || (n = take_sends(e, n)) != 1))
+        return poll_rest(e, qr_out, timeout, n);
+    const struct ibv_wc *wc = &e->wc[0];
+    uint64_t slot = wc->wr_id ^ c->fast.recv_id; /* small only if all else is the same */
+    uint32_t bytes = wc->byte_len;
+    if (DP_UNLIKELY(slot >= c->rx_count || wc->status != IBV_WC_SUCCESS))
+        return poll_rest(e, qr_out, timeout, n);
+    struct arena_block *b = c->fast.rx[slot].block;
+    if (DP_UNLIKELY(!b || !flow_receive_data(&c->flow, (const uint8_t *)b->addr, bytes)))
+        return poll_rest(e, qr_out, timeout, n);
+    return take_quick(e, c, b, bytes, (uint32_t)slot, qr_out);
+}
+
+/* Takes the result of the push beside the table. Locked. */
+HOT void take_push(struct dp_engine *e, demi_qtoken_t qt, demi_qresult_t *out) {
+    out->qr_opcode = DEMI_OPC_PUSH;
+    out->qr_qd = e->quick.push_qd;
+    out->qr_qt = qt;
+    out->qr_ret = 0;
+    memset(&out->qr_value, 0, sizeof(out->qr_value));
+    qt_quick_redeem(&e->tokens, &e->quick.push, qt);
+}
+
 /* One token: takes its result if it is there now, or after one poll. */
-HOT int wait_one(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec *timeout) {
+HOT int wait_one(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec *timeout,
+                 bool of_demi) {
     struct dp_engine *e = dp_engine_of_token(qt);
 
     if (DP_UNLIKELY(timeout) &&
         (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000))
-        return EINVAL;
-    if (DP_UNLIKELY(!e))
-        return EINVAL;
-    if (DP_UNLIKELY(!qr_out))
-        return EINVAL;
-    if (!try_lock(e))
-        return wait_any_one(qt, qr_out, timeout);
-    __atomic_store_n(&e->activity, e->activity + DP_TURN, __ATOMIC_RELAXED);
+        return wait_any_one(qt, qr_out, timeout, of_demi);
+    if (DP_UNLIKELY(!e || !qr_out || !dp_mutex_try(&e->lock)))
+        return wait_any_one(qt, qr_out, timeout, of_demi);
+    e->activity++;
     if (DP_UNLIKELY(!TAILQ_EMPTY(&e->held)))
         return wait_unlocked(e, qt, qr_out, timeout); /* sends them first */
+    if (qt == e->quick.push.live) {
+        take_push(e, qt, qr_out);
+        return leave(e);
+    }
+    if (DP_LIKELY(qt == e->quick.pop.live))
+        return poll_quick(e, qr_out, timeout);
     struct qt_slot *s = qt_slot_of(&e->tokens, qt);
     if (DP_UNLIKELY(!s))
         return unlock_invalid(e);
     if (!qt_holds(s, qt, QT_DONE))
-        return poll_for(e, s, qt, qr_out, timeout);
+        return poll_for(e, qt, qr_out, timeout);
     qt_take(&e->tokens, s, qt, qr_out);
     /* This thread has been nobody's leader: there is nothing to hand over. */
-    return unlock(e);
+    return leave(e);
 }
 
 int dp_wait(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec *timeout) {
-    return wait_one(qt, qr_out, timeout);
+    return wait_one(qt, qr_out, timeout, false);
 }
 
 int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *timeout) {
-    if (DP_UNLIKELY(!dp_process_ready()))
-        return ENOSYS;
-    return wait_one(qt, qr_out, timeout);
+    return wait_one(qt, qr_out, timeout, true);
 }
 
 HOT int wait_any(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out, int *ready_offset,
-                 const struct timespec *timeout) {
-    if (num_qts != 1 || !qts || !ready_offset)
+                 const struct timespec *timeout, bool of_demi) {
+    if (num_qts != 1 || !qts || !ready_offset) {
+        if (of_demi && !dp_process_ready())
+            return ENOSYS;
         return dp_wait_any_slow(qts, num_qts, qr_out, ready_offset, timeout);
-    int rc = wait_one(qts[0], qr_out, timeout);
+    }
+    int rc = wait_one(qts[0], qr_out, timeout, of_demi);
     if (rc == 0)
         *ready_offset = 0;
     return rc;
@@ -559,14 +776,12 @@ HOT int wait_any(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out, 
 
 int dp_wait_any(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out, int *ready_offset,
                 const struct timespec *timeout) {
-    return wait_any(qts, num_qts, qr_out, ready_offset, timeout);
+    return wait_any(qts, num_qts, qr_out, ready_offset, timeout, false);
 }
 
 int demi_wait_any(demi_qresult_t *qr_out, int *ready_offset, const demi_qtoken_t qts[], int num_qts,
                   const struct timespec *timeout) {
-    if (DP_UNLIKELY(!dp_process_ready()))
-        return ENOSYS;
-    return wait_any(qts, num_qts, qr_out, ready_offset, timeout);
+    return wait_any(qts, num_qts, qr_out, ready_offset, timeout, true);
 }
 
 /* ---- Free ------------------------------------------------------------------------------ */
@@ -575,6 +790,8 @@ int demi_wait_any(demi_qresult_t *qr_out, int *ready_offset, const demi_qtoken_t
 COLD int sgafree_slow(struct dp_engine *e, const demi_sgarray_t *sga) {
     int rc;
 
+    if (!sga)
+        return EINVAL;
     if (e) {
         dp_lock(e);
         rc = arena_sgafree(e->alive ? &e->cache : NULL, sga);
@@ -587,30 +804,30 @@ COLD int sgafree_slow(struct dp_engine *e, const demi_sgarray_t *sga) {
     return rc;
 }
 
+/* As demi_sgafree, whatever has to be done. */
+COLD int sgafree_any(const demi_sgarray_t *sga) {
+    return dp_process_ready() ? sgafree_slow(dp_process_engine(), sga) : ENOSYS;
+}
+
 /* The same, locked at entry. */
 COLD int sgafree_unlock(struct dp_engine *e, const demi_sgarray_t *sga) {
     dp_unlock(e);
     return sgafree_slow(e, sga);
 }
 
-HOT int sgafree(struct dp_engine *e, demi_sgarray_t *sga) {
-    if (DP_UNLIKELY(!sga))
-        return EINVAL;
-    if (DP_UNLIKELY(!e || __atomic_load_n(&dp_starving, __ATOMIC_RELAXED)) || !try_lock(e))
-        return sgafree_slow(e, sga);
+HOT int sgafree(struct dp_engine *e, demi_sgarray_t *sga, bool of_demi) {
+    if (DP_UNLIKELY(!sga || !e || __atomic_load_n(&dp_starving, __ATOMIC_RELAXED) ||
+                    !dp_mutex_try(&e->lock)))
+        return of_demi ? sgafree_any(sga) : sgafree_slow(e, sga);
     if (DP_UNLIKELY(!arena_sgafree_fast(&e->cache, sga)))
         return sgafree_unlock(e, sga);
-    return unlock(e);
+    return leave(e);
 }
 
 int dp_sgafree(struct dp_engine *e, demi_sgarray_t *sga) {
-    return sgafree(e, sga);
+    return sgafree(e, sga, false);
 }
 
 int demi_sgafree(demi_sgarray_t *sga) {
-    if (DP_UNLIKELY(!dp_process_ready()))
-        return ENOSYS;
-    if (DP_UNLIKELY(!dp_process_own))
-        return sgafree_slow(dp_process_engine(), sga);
-    return sgafree(dp_process_own, sga);
+    return sgafree(dp_process_own, sga, true);
 }

@@ -39,7 +39,6 @@
 #define DP_TX_AT_ONCE 3u   /* pushes of a burst that never wait for others: send.c */
 #define DP_MIN_SEND_DEPTH 8
 #define DP_SPIN_NS 20000 /* default of dp_config.spin_ns */
-#define DP_TURN 256      /* steps of dp_engine.activity: room to count pushes below, send.c */
 
 /* ---- Work request ids ------------------------------------------------------------------ */
 
@@ -49,6 +48,9 @@
  * generation that nobody has any more, and is dropped.
  */
 enum dp_wr_kind { DP_WR_RECV = 1, DP_WR_SEND = 2 };
+
+/* Slot of a send of fast.c that is not signalled: it completes only if it fails. */
+#define DP_SLOT_QUIET ((uint32_t)DP_MASK(DP_SLOT_BITS))
 
 #define DP_CONN_BITS 20
 #define DP_GEN_BITS 22
@@ -164,12 +166,47 @@ enum {
     DP_BIT_FIN_FULL = 16
 };
 
+/* Why a connection's calls may not take the short ways of fast.c. */
+enum {
+    DP_NO_WAY = 1, /* not plain: closing, pushes wait, something is to be settled, ... */
+    DP_NO_POP = 2  /* pops or messages wait already */
+};
+
 struct dp_conn {
     struct dp_engine *engine;
+    const struct ibv_context_ops *ops;
+    struct ibv_qp *qp; /* NULL once destroyed */
+
+    /*
+     * For fast.c: work requests with all but the message filled in, and its own counts, which
+     * dp_conn_stats adds to the others. First, so that offsets are short.
+     */
+    struct {
+        uint32_t no;     /* DP_NO_*; what is not 0 closes ways, dp_conn_ways says so */
+        uint32_t most;   /* longest payload that goes this way; 0: none, or not established */
+        uint32_t room;   /* sends before it is time to look at the send queue again */
+        uint32_t slot;   /* of the device, for arena_key_fast */
+        uint64_t turn;   /* dp_engine.activity at the last push, */
+        uint64_t again;  /* and at the last that was not the first since it changed */
+        uint32_t pushed; /* such pushes, when again is as activity */
+        struct ibv_cq *cq;
+        uint64_t recv_id; /* of entry 0 of the receive queue */
+        struct dp_rx *rx;
+        uint64_t pushes, pops;
+        uint64_t bytes_out, bytes_in;
+        uint64_t send_id;                     /* of entry 0 of the send queue */
+        struct arena_cache_class *recv_class; /* of a receive's block */
+        uint64_t listed;                      /* pops whose receives are posted with others */
+        struct ibv_sge recv_sge;
+        struct ibv_sge send_sge[2];
+        struct ibv_send_wr send;
+        struct ibv_recv_wr recv;
+        uint8_t header[FRAME_HEADER_SIZE];
+    } fast;
+    struct flow flow;
+
     struct dp_device *device;
     struct dp_cq *cq;
-    struct ibv_qp *qp; /* NULL once destroyed */
-    const struct ibv_context_ops *ops;
 
     uint8_t phase;    /* enum dp_conn_phase */
     bool established; /* flow is valid; before, frames that come are kept in inbound */
@@ -190,7 +227,8 @@ struct dp_conn {
     /* Sending. */
     uint32_t send_depth, send_mask; /* entries of the send queue; of tx, less one */
     uint32_t tx_head, tx_tail;      /* next to post; oldest not known to be complete */
-    uint32_t tx_quiet;              /* unsignalled ones since the last signalled one */
+    uint32_t tx_quiet;              /* unsignalled ones since the last signalled one, fast.room's
+                                       included, */
     uint32_t tx_signal;             /* so many at most */
     uint32_t tx_signaled;           /* signalled ones outstanding */
     uint32_t tx_reserve;            /* entries kept for control frames */
@@ -211,8 +249,7 @@ struct dp_conn {
     /* Pending, owned by us, oldest first; only while nothing is inbound, or a large message
        that is not here yet comes first. */
     struct qt_list pops;
-    struct dp_rx *rx;
-    uint32_t rx_count; /* entries of rx: room for both windows */
+    uint32_t rx_count; /* entries of fast.rx: room for both windows */
     uint32_t rx_posted;
     uint32_t *rx_free; /* slots not posted */
     uint32_t rx_nfree;
@@ -258,25 +295,6 @@ struct dp_conn {
         TAILQ_ENTRY(dp_conn) link;
     } alive;
 
-    /*
-     * For fast.c: work requests with all but the message filled in, and its own counts, which
-     * dp_conn_stats adds to the others.
-     */
-    struct {
-        uint32_t most;       /* longest payload that goes this way; 0: none, or not established */
-        uint32_t recv_class; /* of a receive's block */
-        uint64_t pushes, pops;
-        uint64_t turn;    /* dp_engine.activity at the last push | pushes since that changed, - 1 */
-        uint64_t listed;  /* pops whose receives are posted with others */
-        uint64_t send_id; /* of entry 0 of the send queue */
-        struct ibv_send_wr send;
-        struct ibv_sge send_sge[2];
-        struct ibv_recv_wr recv;
-        struct ibv_sge recv_sge;
-        uint8_t header[FRAME_HEADER_SIZE];
-    } fast;
-
-    struct flow flow;
     struct dp_conn_limits local, peer;
     struct frame_limits frame_limits;
     struct dp_conn_stats stats;
@@ -315,6 +333,17 @@ struct dp_engine {
     int aborted; /* errno of dp_engine_abort, or 0 */
     uint32_t index;
     struct qt_table tokens;
+    /*
+     * Tokens that fast.c keeps beside the table. Whoever takes the lock by dp_lock finds them
+     * entered; fast.c enters them before it calls anything else.
+     */
+    struct {
+        bool used;       /* a slot is taken for one of them */
+        int32_t push_qd; /* push is a push on this descriptor, which has succeeded */
+        struct qt_quick push;
+        struct qt_quick pop;
+        struct dp_conn *pop_conn; /* pop is a pop of this connection, its only one */
+    } quick;
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
     struct dp_cq *turn; /* of fast.c: the CQ that it polls next beside the awaited one, or NULL */
     struct dp_conn_list dirty;
@@ -325,7 +354,7 @@ struct dp_engine {
 
     uint32_t wake_seq; /* futex; changes with each ring */
     int wake_fd;       /* eventfd: rings the leader */
-    uint64_t activity; /* atomic: times that the application has waited, in steps of DP_TURN */
+    uint64_t activity; /* times that the application has waited or polled for a token */
     uint64_t done_seq; /* tokens completed so far: has anything changed since a look? */
     uint64_t naps;     /* times that the CQs were armed: somebody was about to sleep */
 
@@ -345,6 +374,8 @@ struct dp_engine {
 
     struct dp_config cfg;
     struct arena_cache cache;
+    struct ibv_send_wr *bad_send; /* what posts of fast.c were refused for */
+    struct ibv_recv_wr *bad_recv;
     struct ibv_wc wc[DP_POLL_BATCH];
     struct ibv_recv_wr recv_wr[DP_RECV_LIST]; /* chained, with an SGE each: recv.c */
     struct ibv_sge recv_sge[DP_RECV_LIST];
@@ -352,8 +383,12 @@ struct dp_engine {
 
 /* ---- engine.c ------------------------------------------------------------------------------ */
 
+/* Enters the tokens that are beside the table. Locked. */
+void dp_quick_enter(struct dp_engine *e);
 static inline void dp_lock(struct dp_engine *e) {
     dp_mutex_lock(&e->lock);
+    if (DP_UNLIKELY(e->quick.used))
+        dp_quick_enter(e);
 }
 /* Releases the lock and rings whoever has to be woken. */
 void dp_unlock_ring(struct dp_engine *e);
@@ -395,9 +430,17 @@ void dp_tokens_fail(struct dp_engine *e, int err);
 
 struct dp_qd {
     struct dp_engine *engine; /* atomic; NULL: free */
+    struct dp_conn *live;     /* conn while state is DP_QD_CONNECTED, else NULL */
     struct dp_conn *conn;     /* the rest under the engine's lock */
     uint8_t state;            /* enum dp_qd_state */
 } __attribute__((aligned(32)));
+
+/* Sets what a descriptor is. Locked. */
+static inline void dp_qd_set(struct dp_qd *q, enum dp_qd_state state, struct dp_conn *c) {
+    q->state = (uint8_t)state;
+    q->conn = c;
+    q->live = state == DP_QD_CONNECTED ? c : NULL;
+}
 
 /* All descriptors; the system gives pages for those that have been in use only. */
 #define DP_QD_MAX 65536
@@ -476,7 +519,18 @@ void dp_channel_drain(struct dp_engine *e);
 /* ---- conn.c
  * ---------------------------------------------------------------------------------------- */
 
+/*
+ * Says which short ways are open. After every change of what it looks at: dp_conn_settle does it,
+ * and until then the connection is dirty. Locked.
+ */
+static inline void dp_conn_ways(struct dp_conn *c) {
+    bool plain = c->phase == DP_CONN_OPEN && c->fast.most && !c->dirty && !c->pending.head &&
+                 c->flow.flags_out == 0 && flow_is_plain(&c->flow);
+    c->fast.no = (plain ? 0u : DP_NO_WAY) |
+                 (c->pops.head || c->in_head != c->in_tail ? (uint32_t)DP_NO_POP : 0u);
+}
 static inline void dp_conn_dirty(struct dp_conn *c) {
+    c->fast.no |= DP_NO_WAY;
     if (!c->dirty) {
         c->dirty = true;
         TAILQ_INSERT_TAIL(&c->engine->dirty, c, dirty_link);
@@ -495,6 +549,11 @@ static inline struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, 
 
 /* As dp_push, whatever has to be done, on a connection whose engine is locked. */
 int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out);
+/* The sends that fast.c has room for are counted anew: the send queue is used otherwise. */
+static inline void dp_send_no_room(struct dp_conn *c) {
+    c->tx_quiet -= c->fast.room;
+    c->fast.room = 0;
+}
 /* Sends what may be sent, unless it is held back: pushes in order, then control frames. Locked. */
 void dp_send_pump(struct dp_conn *c);
 /* Pushes of c are held back no longer; whoever calls this settles c. Locked. */

@@ -17,6 +17,7 @@ _Thread_local struct dp_engine *dp_process_own;
 static void in_child(void) {
     atomic_store(&forked, true);
     atomic_store(&dp_process_is_ready, false);
+    dp_engines_forked();
     for (int i = 0; i < DP_CHILD_CLOSES; i++) {
         int fd = atomic_load(&child_closes[i]) - 1;
         if (fd >= 0)

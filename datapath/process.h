@@ -29,6 +29,12 @@ static inline bool dp_process_ready(void) {
     return atomic_load_explicit(&dp_process_is_ready, memory_order_acquire);
 }
 
+/*
+ * In engine.c, called in a child made by fork: no engine's lock can be taken any more, so that
+ * every call there takes the general way, which finds that it may not go on.
+ */
+void dp_engines_forked(void);
+
 /* True in a child made by fork after the library was loaded. */
 bool dp_process_forked(void);
 

@@ -68,8 +68,7 @@ int dp_qd_alloc(struct dp_engine *e, int32_t *qd_out) {
         dp_lock(e);
         if (e->alive) {
             used[w] |= UINT64_C(1) << (i & 63);
-            q->state = DP_QD_SOCKET;
-            q->conn = NULL;
+            dp_qd_set(q, DP_QD_SOCKET, NULL);
             e->qds_alive++;
             __atomic_store_n(&q->engine, e, __ATOMIC_RELEASE);
             rc = 0;
@@ -98,8 +97,7 @@ int dp_qd_free(int32_t qd) {
     }
     if (q->conn)
         q->conn->qd = -1;
-    q->conn = NULL;
-    q->state = DP_QD_FREE;
+    dp_qd_set(q, DP_QD_FREE, NULL);
     e->qds_alive--;
     __atomic_store_n(&q->engine, NULL, __ATOMIC_RELEASE);
     used[i / 64] &= ~(UINT64_C(1) << (i & 63));
@@ -117,7 +115,7 @@ int dp_qd_set_state(int32_t qd, enum dp_qd_state s) {
     struct dp_qd *q = lock_entry(qd, &e);
     if (!q)
         return EBADF;
-    q->state = (uint8_t)s;
+    dp_qd_set(q, s, q->conn);
     dp_unlock(e);
     return 0;
 }

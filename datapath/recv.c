@@ -54,8 +54,8 @@ static inline struct arena_block *cached_block(struct arena_cache *cache, uint32
 
 /* Takes back the block of a receive that has not been posted. */
 static void unprepare(struct dp_conn *c, uint32_t slot) {
-    arena_unref(&c->engine->cache, c->rx[slot].block);
-    c->rx[slot].block = NULL;
+    arena_unref(&c->engine->cache, c->fast.rx[slot].block);
+    c->fast.rx[slot].block = NULL;
     c->rx_free[c->rx_nfree++] = slot;
 }
 
@@ -82,7 +82,7 @@ static uint32_t post_list(struct dp_conn *c, uint32_t n, int *memory, int *refus
     const uint64_t wr_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, 0);
     const uint32_t *slots = c->rx_free + c->rx_nfree - 1; /* the last one first */
     const int device = c->device->slot;
-    struct dp_rx *rx = c->rx;
+    struct dp_rx *rx = c->fast.rx;
     uint32_t ready, ok;
 
     *memory = *refused = 0;
@@ -155,10 +155,10 @@ uint32_t dp_recv_add(struct dp_conn *c, uint32_t n) {
 }
 
 void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, uint32_t bytes) {
-    if (DP_UNLIKELY(slot >= c->rx_count || !c->rx[slot].block))
+    if (DP_UNLIKELY(slot >= c->rx_count || !c->fast.rx[slot].block))
         return; /* never posted, or counted as flushed */
-    struct arena_block *b = c->rx[slot].block;
-    c->rx[slot].block = NULL;
+    struct arena_block *b = c->fast.rx[slot].block;
+    c->fast.rx[slot].block = NULL;
     c->rx_free[c->rx_nfree++] = slot;
     c->rx_posted--;
     if (DP_UNLIKELY(status != IBV_WC_SUCCESS)) {
@@ -318,9 +318,9 @@ void dp_recv_drop(struct dp_conn *c) {
 
 void dp_recv_purge(struct dp_conn *c) {
     for (uint32_t i = 0; i < c->rx_count; i++) {
-        if (c->rx[i].block)
-            arena_unref(&c->engine->cache, c->rx[i].block);
-        c->rx[i].block = NULL;
+        if (c->fast.rx[i].block)
+            arena_unref(&c->engine->cache, c->fast.rx[i].block);
+        c->fast.rx[i].block = NULL;
     }
     c->rx_posted = 0;
 }
@@ -333,6 +333,7 @@ int dp_conn_cancel_pops(struct dp_conn *c) {
     dp_lock(c->engine);
     while ((s = qt_list_pop_front(&c->pops)))
         dp_fail(c->engine, s, ECANCELED);
+    dp_conn_ways(c);
     dp_unlock(c->engine);
     return 0;
 }
@@ -356,5 +357,6 @@ int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out) {
     } else if (c->phase == DP_CONN_OPEN) {
         dp_conn_settle(c); /* a receive is free: credits move with pops, too */
     }
+    dp_conn_ways(c);
     return 0;
 }

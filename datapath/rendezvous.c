@@ -321,6 +321,7 @@ static bool start(struct dp_conn *c, struct dp_fetch *f) {
 static void add_read(struct dp_conn *c, uint32_t number, uint32_t bytes, struct ibv_send_wr *wr,
                      struct ibv_sge *sge) {
     struct dp_fetch *f = fetch_of(c, number);
+    dp_send_no_room(c);
     uint32_t slot = c->tx_head++ & c->send_mask;
 
     *sge = (struct ibv_sge){.addr = (uintptr_t)arena_block_data(f->block) + f->issued,

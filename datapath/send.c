@@ -43,6 +43,7 @@ static bool fits_inline(const struct dp_conn *c, uint32_t len) {
 /* Appends a frame to b and takes the next entry of the send queue for it. */
 static void add(struct dp_conn *c, struct batch *b, const struct frame *h, struct qt_slot *push,
                 bool signal) {
+    dp_send_no_room(c);
     uint32_t slot = c->tx_head++ & c->send_mask;
     struct ibv_send_wr *wr = &b->wr[b->n];
     struct ibv_sge *sge = b->sge[b->n];
@@ -230,16 +231,18 @@ void dp_send_release_all(struct dp_engine *e) {
     }
 }
 
-/* Pushes on c since somebody last waited; those that do not count any more are DP_TURN. */
+/* Pushes on c since somebody last waited. */
 static uint32_t burst(const struct dp_conn *c) {
-    uint64_t since = c->fast.turn ^ c->engine->activity;
-    return since < DP_TURN ? (uint32_t)since + 1 : 0;
+    uint64_t now = c->engine->activity;
+    return c->fast.turn != now ? 0 : c->fast.again != now ? 1 : c->fast.pushed + 1;
 }
 
 /* Counts a push that is being made. */
 static void count_push(struct dp_conn *c) {
-    uint32_t n = burst(c);
-    c->fast.turn = c->engine->activity + (n < DP_TURN ? n : n - 1);
+    c->fast.pushed = burst(c);
+    c->fast.turn = c->engine->activity;
+    if (c->fast.pushed)
+        c->fast.again = c->fast.turn;
 }
 
 /* Whether the push that has been counted last, and is not pending yet, shall wait for others. */
@@ -303,6 +306,12 @@ static void retire(struct dp_conn *c, bool failed) {
 void dp_send_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status) {
     uint32_t n = ((slot - c->tx_tail) & c->send_mask) + 1;
 
+    if (DP_UNLIKELY(slot == DP_SLOT_QUIET)) {
+        /* An inline send that nobody waits for has failed: which one makes no difference. */
+        c->stats.rnr_events += status == IBV_WC_RNR_RETRY_EXC_ERR;
+        dp_conn_break(c, dp_wc_errno(status), false);
+        return;
+    }
     if (DP_UNLIKELY(n > entries_used(c)))
         return; /* retired before */
     bool read = c->tx[slot].read != 0;
@@ -445,6 +454,7 @@ int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_
         if (DP_UNLIKELY(c->phase != DP_CONN_OPEN))
             dp_close_settle(c);
     }
+    dp_conn_ways(c);
     return 0;
 }
 

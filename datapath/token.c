@@ -8,6 +8,21 @@ void dp_announce(struct dp_engine *e, struct qt_slot *s) {
     dp_ring(e);
 }
 
+void dp_quick_enter(struct dp_engine *e) {
+    struct qt_slot *s = qt_quick_enter(&e->tokens, &e->quick.push, e->quick.push_qd, DEMI_OPC_PUSH);
+
+    if (s)
+        (void)qt_complete(&e->tokens, s, DEMI_OPC_PUSH, 0); /* whoever sleeps was rung for it */
+    struct dp_conn *c = e->quick.pop.live != QT_NONE ? e->quick.pop_conn : NULL;
+    s = qt_quick_enter(&e->tokens, &e->quick.pop, c ? c->qd : -1, DEMI_OPC_POP);
+    if (s) {
+        s->owner = c;
+        qt_list_push_back(&c->pops, s);
+        c->fast.no |= DP_NO_POP;
+    }
+    e->quick.used = false;
+}
+
 void dp_complete(struct dp_engine *e, struct qt_slot *s, enum demi_opcode op, int err) {
     (void)qt_complete(&e->tokens, s, op, err);
     dp_announce(e, s);

@@ -208,7 +208,7 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
         rc = a->check(e, a);
         if (rc >= 0)
             return rc;
-        __atomic_store_n(&e->activity, e->activity + DP_TURN, __ATOMIC_RELAXED);
+        e->activity++;
         (void)dp_poll_locked(e);
         if (e->done_seq != seen) {
             seen = e->done_seq;
@@ -248,7 +248,7 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
 static int wait_locked(struct dp_engine *e, struct awaited *a, struct deadline *d) {
     d->cancel = dp_cancel_off();
     dp_lock(e);
-    __atomic_store_n(&e->activity, e->activity + DP_TURN, __ATOMIC_RELAXED);
+    e->activity++;
     if (DP_UNLIKELY(!TAILQ_EMPTY(&e->held)))
         dp_send_release_all(e);
     int rc = e->alive ? wait_for(e, a, d) : EINVAL;

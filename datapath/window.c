@@ -53,14 +53,14 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
     for (uint32_t i = 0; i < c->rx_nfree; i++)
         rx_free[n++] = c->rx_free[i];
     for (uint32_t i = 0; i < c->rx_count; i++)
-        rx[i] = c->rx[i];
+        rx[i] = c->fast.rx[i];
     /* Entries of the rings keep their numbers, too, and change their places only. */
     for (uint32_t i = c->in_head; i != c->in_tail; i++)
         inbound[i & (in - 1)] = c->inbound[i & c->in_mask];
     for (uint32_t i = c->fetch_head; i != c->fetch_tail; i++)
         fetch[i & (fetches - 1)] = c->fetches[i & c->fetch_mask];
     dp_window_free(c);
-    c->rx = rx;
+    c->fast.rx = rx;
     c->rx_free = rx_free;
     c->rx_nfree = n;
     c->rx_count = slots;
@@ -73,7 +73,7 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
 }
 
 void dp_window_free(struct dp_conn *c) {
-    free(c->rx);
+    free(c->fast.rx);
     free(c->rx_free);
     free(c->inbound);
     free(c->fetches);

@@ -14,6 +14,14 @@ func TestOtherThreadsMayPeek(t *testing.T) {
 	}, ctest.Address, ctest.Thread)
 }
 
+func TestTokensBesideTheTable(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, ctest.Program{
+		Sources:  []string{"qtoken/testdata/quick_test.c"},
+		Includes: []string{"qtoken"},
+	}, ctest.Address)
+}
+
 func TestTheFuzzTargetFindsNothing(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, ctest.Program{

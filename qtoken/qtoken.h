@@ -16,6 +16,9 @@
  * 0 is never a token, because generations start at 1, and neither is UINT64_MAX, because
  * the last engine number is not given to an engine.
  *
+ * One token of each kind of operation may be kept beside the table for a while (struct
+ * qt_quick): most are redeemed before there is another, and are then never entered.
+ *
  * Threads: one table belongs to one engine, and every function here is called with that
  * engine's lock held, except qt_token_* (pure) and qt_peek, which any thread may call
  * without the lock while the table exists.
@@ -193,6 +196,7 @@ struct qt_table {
     uint32_t max;          /* tokens alive at most */
     uint32_t made;         /* slots handed out at least once: indices below are in use or free */
     uint64_t word_max;     /* greatest word of a free slot; smaller only in tests of retirement */
+    uint64_t token_max;    /* no token of this table is greater */
     uint64_t alive;        /* pending or done */
     uint64_t done_watched; /* done and watched: on no list */
     uint64_t retired;      /* slots whose generations are spent */
@@ -211,6 +215,7 @@ static inline int qt_table_init(struct qt_table *t, uint32_t engine, uint32_t ma
     t->engine_bits = qt_token_make(engine, 0, 0);
     t->max = max ? max : QT_DEFAULT_MAX;
     t->word_max = QT_GEN_MAX << QT_STATE_BITS;
+    t->token_max = qt_token_make(engine, QT_GEN_MAX, QT_INDEX_MAX);
     t->alloc = aligned_alloc;
     size_t n = (t->max + QT_CHUNK_SLOTS - 1) >> QT_CHUNK_SHIFT;
     t->chunks = (struct qt_slot **)calloc(n, sizeof(*t->chunks));
@@ -287,28 +292,6 @@ static inline int qt_alloc(struct qt_table *t, int32_t qd, enum demi_opcode op,
     t->alive++;
     *out = s;
     return 0;
-}
-
-/*
- * Takes a slot for an operation that has been carried out already and did well: as qt_alloc
- * and qt_complete, for less. NULL: no slot at hand, qt_alloc may find one.
- */
-static inline struct qt_slot *qt_alloc_done(struct qt_table *t, int32_t qd, enum demi_opcode op) {
-    struct qt_slot *s = t->free;
-    if (__builtin_expect(s == NULL, 0))
-        return NULL;
-    t->free = s->next;
-    s->ret = 0;
-    s->qd = qd;
-    s->opcode = (uint8_t)op;
-    s->outcome = (uint8_t)op;
-    t->alive++;
-    if (__builtin_expect(t->newest != NULL, 0))
-        qt_list_push_back(&t->done, t->newest);
-    t->newest = s;
-    uint64_t w = __atomic_load_n(&s->word, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->word, w + QT_DONE, __ATOMIC_RELEASE); /* QT_FREE is 0 */
-    return s;
 }
 
 /*
@@ -527,6 +510,78 @@ static inline uint64_t qt_alive(const struct qt_table *t) {
 /* Tokens done and not redeemed, watched ones included. */
 static inline uint64_t qt_done(const struct qt_table *t) {
     return t->done.len + (t->newest ? 1 : 0) + t->done_watched;
+}
+
+/* ---- Beside the table ----------------------------------------------------------------- */
+
+/*
+ * A slot that is taken off the free ones to give its tokens out, one after the other, without
+ * entering them: what the operation is, its owner keeps elsewhere. Such a token is none for
+ * all functions above; qt_quick_enter makes it one. There is no more than one at a time; all
+ * zero but for live is a valid start.
+ */
+struct qt_quick {
+    demi_qtoken_t live; /* given out and not redeemed, or QT_NONE */
+    demi_qtoken_t next; /* to be given out next; 0: none before live ends, or no slot */
+    struct qt_slot *slot;
+};
+
+#define QT_NONE UINT64_MAX
+
+/* Makes next, if there is no slot yet. False: none can be had. */
+static inline bool qt_quick_reserve(struct qt_table *t, struct qt_quick *q) {
+    struct qt_slot *s = t->free;
+    if (s)
+        t->free = s->next;
+    else
+        s = qt_grow(t);
+    if (!s)
+        return false;
+    q->slot = s;
+    q->next = qt_token(t, s);
+    return true;
+}
+
+/* Gives out next, which is there. */
+static inline demi_qtoken_t qt_quick_give(struct qt_quick *q) {
+    q->live = q->next;
+    q->next = 0;
+    return q->live;
+}
+
+/* Retires the slot: its generations are spent. */
+static inline void qt_quick_retire(struct qt_table *t, struct qt_quick *q) {
+    qt_set_word(q->slot, 0, QT_FREE);
+    t->retired++;
+    *q = (struct qt_quick){.live = QT_NONE};
+}
+
+/* Ends the life of the live token, which is qt. */
+static inline void qt_quick_redeem(struct qt_table *t, struct qt_quick *q, demi_qtoken_t qt) {
+    q->live = QT_NONE;
+    q->next = qt + (UINT64_C(1) << QT_INDEX_BITS);
+    if (__builtin_expect(q->next > t->token_max, 0))
+        qt_quick_retire(t, q);
+}
+
+/*
+ * Gives the slot back. If a token is live it is entered, as by qt_alloc for op on qd: its
+ * slot; else NULL.
+ */
+static inline struct qt_slot *qt_quick_enter(struct qt_table *t, struct qt_quick *q, int32_t qd,
+                                             enum demi_opcode op) {
+    struct qt_slot *s = q->slot;
+    bool live = q->live != QT_NONE;
+
+    if (!s)
+        return NULL;
+    qt_set_word(s, qt_token_gen(live ? q->live : q->next), QT_FREE);
+    s->next = t->free;
+    t->free = s;
+    *q = (struct qt_quick){.live = QT_NONE};
+    if (live)
+        (void)qt_alloc(t, qd, op, &s); /* the same slot, and so the same token */
+    return live ? s : NULL;
 }
 
 #endif

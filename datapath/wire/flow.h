@@ -47,17 +47,17 @@ struct flow {
 
     /* What we send. */
     uint16_t data_sent;        /* DATA and RTS sent */
-    uint16_t data_acked;       /* of those, receives returned by the peer, as last heard */
     uint16_t ctrl_sent;        /* control frames sent */
-    uint16_t ctrl_acked;       /* of those, receives returned by the peer, as last heard */
+    uint16_t data_acked;       /* of data_sent, receives returned by the peer, as last heard */
+    uint16_t ctrl_acked;       /* of ctrl_sent, the same */
     uint16_t peer_data_window; /* the peer's data receives: its hello's and those added since */
     uint16_t peer_ctrl_window; /* the peer's control receives */
     uint16_t peer_added;       /* of peer_data_window, added since the hello */
 
     /* What we receive. */
     uint16_t seq_in;      /* of the next frame */
-    uint16_t data_in;     /* DATA and RTS received */
     uint16_t ctrl_in;     /* control frames received */
+    uint16_t data_in;     /* DATA and RTS received */
     uint16_t data_window; /* our data receives: our hello's and those added since */
     uint16_t ctrl_window; /* our control receives */
     uint16_t added;       /* of data_window, added since the hello */
@@ -473,37 +473,49 @@ _Static_assert(offsetof(struct flow, data_returned) == 2 &&
                    offsetof(struct flow, ctrl_returned) == 4 && offsetof(struct flow, seq_out) == 6,
                "the fields lie as in a frame's header");
 
-/* What flow_send does to f for that frame. */
+/* What flow_send does to f for that frame, if flags_out is 0. */
 static inline void flow_sent_data(struct flow *f) {
     memcpy((uint8_t *)f + offsetof(struct flow, data_told),
            (const uint8_t *)f + offsetof(struct flow, data_returned), 4);
-    f->flags_out = 0;
     f->seq_out++;
     f->data_sent++;
 }
 _Static_assert(offsetof(struct flow, ctrl_told) == offsetof(struct flow, data_told) + 2,
                "what is told lies as what is returned");
 
-/* Takes in a DATA frame as frame_parse and flow_receive would; false: it is not that plain. */
-static inline bool flow_receive_data(struct flow *f, const uint8_t *in, uint32_t bytes,
-                                     uint32_t recv_size) {
-    if (bytes <= FRAME_HEADER_SIZE || bytes > recv_size || frame_get16(in) != FRAME_DATA ||
-        frame_get64(in + 8) != bytes - FRAME_HEADER_SIZE)
+/*
+ * Takes in a DATA frame, of at most the receive's size, as frame_parse and flow_receive would;
+ * false: it is not that plain.
+ */
+static inline bool flow_receive_data(struct flow *f, const uint8_t *in, uint32_t bytes) {
+    uint64_t head = frame_get64(in);
+    uint32_t length = bytes - FRAME_HEADER_SIZE;
+
+    /* seq, and type and flags above it, in one comparison; the counts in the upper half. */
+    head = head << 16 | head >> 48;
+    if ((uint32_t)head != (f->seq_in | (uint32_t)FRAME_DATA << 16) || bytes <= FRAME_HEADER_SIZE ||
+        frame_get64(in + 8) != length)
         return false;
-    uint16_t data_returned = frame_get16(in + 2);
-    uint16_t ctrl_returned = frame_get16(in + 4);
-    if (frame_get16(in + 6) != f->seq_in ||
-        (uint16_t)(data_returned - f->data_acked) > (uint16_t)(f->data_sent - f->data_acked) ||
-        (uint16_t)(ctrl_returned - f->ctrl_acked) > (uint16_t)(f->ctrl_sent - f->ctrl_acked) ||
-        (uint16_t)(f->data_in - f->data_told) >=
-            (uint16_t)(f->data_window - f->added + f->added_told) ||
-        !flow_is_plain(f))
+    uint16_t data_returned = (uint16_t)(head >> 32), ctrl_returned = (uint16_t)(head >> 48);
+    if ((uint16_t)(data_returned - f->data_acked) > (uint16_t)(f->data_sent - f->data_acked))
         return false;
+    if ((uint16_t)(f->data_in - f->data_told) >=
+        (uint16_t)(f->data_window - f->added + f->added_told))
+        return false;
+    if (__builtin_expect(ctrl_returned != f->ctrl_acked, 0)) {
+        if ((uint16_t)(ctrl_returned - f->ctrl_acked) > (uint16_t)(f->ctrl_sent - f->ctrl_acked))
+            return false;
+        f->ctrl_acked = ctrl_returned;
+    }
     f->seq_in++;
     f->data_acked = data_returned;
-    f->ctrl_acked = ctrl_returned;
     f->data_in++;
     return true;
+}
+
+/* A message has been returned: a bare CREDIT is due, on a plain connection. */
+static inline bool flow_data_credit_due(const struct flow *f) {
+    return flow_data_owed(f) >= f->data_due;
 }
 
 #endif

@@ -54,8 +54,8 @@ static void calls_need_an_engine_and_take_no_null(void) {
     struct world w;
     struct setup u = world_defaults();
     u.fabric.threads = true;
-    world_open(&w, u);
     every_call_answers(ENOSYS);
+    world_open(&w, u);
     CHECK_EQ(dp_process_bind(w.a.engine), 0);
     demi_qresult_t qr;
     demi_qtoken_t qt = 5;

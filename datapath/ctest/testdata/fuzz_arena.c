@@ -25,6 +25,11 @@ static uintptr_t start_of(const struct entry *e) {
     return (uintptr_t)e->sga.sga_buf & ~(uintptr_t)63;
 }
 
+/* The first byte that the application may use. */
+static uintptr_t first_of(const struct entry *e) {
+    return (uintptr_t)e->sga.sga_segs[0].sgaseg_buf;
+}
+
 /* The entry that an array names and the application holds, or NULL. */
 static struct entry *named(const demi_sgarray_t *s) {
     if (s->sga_numsegs != 1)
@@ -41,7 +46,7 @@ static struct entry *named(const demi_sgarray_t *s) {
 }
 
 static bool inside(const demi_sgarray_t *s, const struct entry *e) {
-    uintptr_t off = (uintptr_t)s->sga_segs[0].sgaseg_buf - start_of(e);
+    uintptr_t off = (uintptr_t)s->sga_segs[0].sgaseg_buf - first_of(e);
     return off <= e->size && s->sga_segs[0].sgaseg_len <= e->size - off;
 }
 
@@ -145,7 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             break;
         }
         if (e->size) { /* nobody else has written there */
-            CHECK_EQ(((uint8_t *)start_of(e))[0], (uint8_t)(((uint8_t *)start_of(e))[e->size - 1]));
+            CHECK_EQ(((uint8_t *)first_of(e))[0], (uint8_t)(((uint8_t *)first_of(e))[e->size - 1]));
         }
     }
     for (int i = 0; i < N; i++) {

@@ -66,16 +66,16 @@ type Flow struct {
 	CtrlTold uint16
 
 	DataSent       uint16
-	DataAcked      uint16
 	CtrlSent       uint16
+	DataAcked      uint16
 	CtrlAcked      uint16
 	PeerDataWindow uint16
 	PeerCtrlWindow uint16
 	PeerAdded      uint16
 
 	SeqIn      uint16
-	DataIn     uint16
 	CtrlIn     uint16
+	DataIn     uint16
 	DataWindow uint16
 	CtrlWindow uint16
 	Added      uint16
@@ -111,6 +111,7 @@ var (
 	_ [unsafe.Sizeof(C.struct_flow{})]struct{}                = [unsafe.Sizeof(Flow{})]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.seq_out)]struct{}      = [unsafe.Offsetof(Flow{}.SeqOut)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_told)]struct{}    = [unsafe.Offsetof(Flow{}.CtrlTold)]struct{}{}
+	_ [unsafe.Offsetof(C.struct_flow{}.data_acked)]struct{}   = [unsafe.Offsetof(Flow{}.DataAcked)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.peer_added)]struct{}   = [unsafe.Offsetof(Flow{}.PeerAdded)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.seq_in)]struct{}       = [unsafe.Offsetof(Flow{}.SeqIn)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.data_in)]struct{}      = [unsafe.Offsetof(Flow{}.DataIn)]struct{}{}
