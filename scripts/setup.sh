@@ -10,13 +10,13 @@ set -eu
 
 # What needs them, from left to right: cgo and the C library, its tests in C++; libibverbs and
 # librdmacm with the Soft-RoCE provider; stock rping and ibv_devinfo, rdma(8) and tc(8) for the
-# tests; the virtual machines; callgrind and memcheck; the C style check; the checks of the manual
+# tests; the virtual machines; callgrind, memcheck and strace; the C style check; the checks of the manual
 # page and of a shell's completion.
 packages="gcc g++ libc6-dev make pkg-config git ca-certificates
 	libibverbs-dev librdmacm-dev ibverbs-providers
 	rdmacm-utils ibverbs-utils iproute2 kmod
 	qemu-system-x86
-	valgrind libc6-dbg
+	valgrind libc6-dbg strace
 	clang-format
 	groff-base zsh $*"
 
