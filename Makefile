@@ -5,7 +5,8 @@ PREFIX ?= /usr/local
 GO ?= go
 TOOL := $(GO) tool -modfile=tools/go.mod
 SOFT_ROCE := $(BUILD)/soft-roce
-# A message of 1 GiB and all copies of it that its test makes want the memory.
+# A message of 1 GiB and all copies of it that its test makes want the memory. Without --short,
+# tests/interop runs all that test-interop does.
 LONG := --mem 7168 --timeout 60m --test-timeout 30m
 
 # Scripts and recipes run in the shell that Debian has; one line each, so that errors count.
@@ -95,9 +96,9 @@ fuzz: packages ## fuzz the C (libFuzzer, which needs clang) and the Go; FUZZ_SEC
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),300)
 
 .PHONY: test-interop
-test-interop: build ## run rping-demi against stock rping on Soft-RoCE; a table of results
+test-interop: build ## run rping-demi against stock rping and itself on Soft-RoCE; a table of results
 	@$(GO) build -trimpath -o $(BUILD)/interop ./tests/interop
-	@$(SOFT_ROCE) run --timeout 30m -- $(BUILD)/interop $(INTEROP_FLAGS)
+	@$(SOFT_ROCE) run --mem 7168 --timeout 60m $(SOFT_ROCE_FLAGS) -- $(BUILD)/interop $(INTEROP_FLAGS)
 
 .PHONY: faults-agent
 faults-agent: packages

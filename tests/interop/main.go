@@ -42,14 +42,14 @@ type scenario struct {
 	run    func(ctx context.Context, b *bed, s scenario) error
 }
 
-// limit is the time of one scenario: emulated machines are slow.
-const limit = 3 * time.Minute
+// limit is the time of one scenario: emulated machines are slow, and 1 GiB is long.
+const limit = 15 * time.Minute
 
 // runAll runs scenarios one after another, prints how each went as it ends, what is wrong
 // with those that failed, and the counts; it returns how many failed.
 func runAll(ctx context.Context, b *bed, all []scenario, only string, out io.Writer) (failed int) {
 	passed := 0
-	fmt.Fprintf(out, "%-52s %-5s %7s %6s  %s\n", "SCENARIO", "IP", "BYTES", "PINGS", "RESULT")
+	fmt.Fprintf(out, "%-52s %-5s %10s %6s  %s\n", "SCENARIO", "IP", "BYTES", "PINGS", "RESULT")
 	for _, s := range all {
 		if ctx.Err() != nil || !contains(s.what, only) {
 			continue
@@ -65,7 +65,7 @@ func runAll(ctx context.Context, b *bed, all []scenario, only string, out io.Wri
 		} else {
 			passed++
 		}
-		fmt.Fprintf(out, "%-52s %-5s %7d %6d  %s in %.1f s\n", s.what, [...]string{"IPv4", "IPv6"}[s.family],
+		fmt.Fprintf(out, "%-52s %-5s %10d %6d  %s in %.1f s\n", s.what, [...]string{"IPv4", "IPv6"}[s.family],
 			s.size, s.pings, result, time.Since(start).Seconds())
 		if err != nil {
 			fmt.Fprintf(out, "    %v\n", indented(err))
