@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,19 +12,41 @@ import (
 
 // What the agents are told, and what the bounds follow from.
 const (
-	// keepAlive is the limit of a peer's silence (docs/protocol.md, section 7). Without it a
-	// connection that sends ends when the queue pair's retries are used up, some 20 s.
+	// keepAlive is the limit of a peer's silence (docs/protocol.md, section 7). A connection that
+	// sends ends earlier, when the queue pair's retries are used up: after 7.5 s.
 	keepAlive = 9 * time.Second
 	// connectTimeout is the deadline of a whole connect, Catmint's default.
 	connectTimeout = 20 * time.Second
+	// cmRetry is after what time CM repeats a message that is not answered.
+	cmRetry = 4300 * time.Millisecond
+	// confirm is how long a request that is never confirmed has its place in a full backlog.
+	confirm = time.Second
+	// removal is in what time everything on a device that goes away must have ended.
+	removal = 2 * time.Second
 	// slack is what emulated processors, of which others make use too, may add to any time.
 	slack = 8 * time.Second
+	// flushed is in what time what has ended is released: Catmint's flush time-out, and slack.
+	flushed = 5*time.Second + slack
 )
 
 // faults lists everything, or with short what takes little time.
 func faults(short bool) []fault {
 	all := []fault{
 		{"peer killed (SIGKILL)", true, killed},
+		{"network dead for 3 s", false, flap},
+		{"network dead for good", false, linkDown},
+		{"1 % of packets lost", false, loss(1, 300)},
+		{"10 % of packets lost", false, loss(10, 60)},
+		{"listener closed before it answers", true, listenerClosed("")},
+		{"listener closed after it answered", true, listenerClosed(accepting)},
+		{"backlog overflows", true, overflow},
+		{"client killed in the handshake", true, clientKilled},
+		{"stock rping -s on the port", true, stockServer},
+		{"stock rping -c at our listener", true, stockClient},
+		{"300 half-open requests", false, halfOpen},
+		{"carrier of a lost for 3 s", false, carrierLost},
+		{"RDMA device deleted", false, deviceGone},
+		{"peer powered off", false, poweredOff}, // the last: there is no host a afterwards
 	}
 	if !short {
 		return all
@@ -52,60 +73,55 @@ func agentPath(p string) (string, error) {
 
 // data are the kinds of tokens of an established connection.
 func data(bound time.Duration, errnos ...string) map[string]allowed {
-	r := allowed{errnos, bound}
+	r := allowed{errnos: errnos, bound: bound}
 	return map[string]allowed{report.KindPop: r, report.KindPushSmall: r, report.KindPushLarge: r}
 }
 
 func with(rules map[string]allowed, kind string, bound time.Duration, errnos ...string) map[string]allowed {
-	rules[kind] = allowed{errnos, bound}
+	rules[kind] = allowed{errnos: errnos, bound: bound}
 	return rules
 }
 
-// killed: the kernel closes what the dead process had, so both CM and the peer learn of it at once.
-func killed(ctx context.Context, l *lab, o *outcome) error {
-	d, err := l.duo(ctx, true)
-	if err != nil {
-		return err
-	}
-	if err := d.strike(d.a.kill); err != nil {
-		return err
-	}
-	err = o.judge(ctx, d.b, d.faultB, d.at, connections,
-		with(data(keepAlive, "ECONNRESET"), report.KindConnect, connectTimeout, "ECONNREFUSED"))
-	if err != nil {
-		return err
-	}
-	acked, sent := acknowledged(d.b, d.faultB, connections...)
-	o.lost = fmt.Sprintf("0 of %d, %d unacked", acked, sent-acked)
-	if err := d.b.released(ctx, d.warm[1]); err != nil {
-		return err
-	}
-	// The survivor serves and is served.
-	fresh, err := l.side(ctx, l.bed.A(), 16, 2)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(exchange(ctx, fresh.node, d.b, "served"), exchange(ctx, d.b.node, fresh, "serves")); err != nil {
-		return err
-	}
-	return o.finish(ctx, l, d, fresh.node, d.b.node)
+// only is a rule for one kind.
+func only(kind string, bound time.Duration, errnos ...string) map[string]allowed {
+	return with(map[string]allowed{}, kind, bound, errnos...)
 }
 
-// flushed is the time in which what has ended is released: the flush time-out, and some slack.
-const flushed = 5*time.Second + slack
+// perhaps is for rules of tokens that need not have been outstanding.
+func perhaps(rules map[string]allowed) map[string]allowed {
+	for kind, r := range rules {
+		r.optional = true
+		rules[kind] = r
+	}
+	return rules
+}
 
-// finish ends the agents that live; both hosts must then count as before.
-func (o *outcome) finish(ctx context.Context, l *lab, d *duo, alive ...*node) error {
+// finish ends the agents that live; the hosts that live must then count as before.
+func (o *outcome) finish(ctx context.Context, l *lab, start [2]resources, alive ...*node) error {
 	for _, n := range alive {
 		if err := n.exit(ctx); err != nil {
 			return err
 		}
 	}
 	for i, h := range l.bed.Hosts() {
-		if err := settle(ctx, h, d.start[i], flushed); err != nil {
+		select {
+		case <-h.Down():
+			continue
+		default:
+		}
+		if err := settle(ctx, h, start[i], flushed); err != nil {
 			return err
 		}
 	}
 	o.left = "as before"
 	return nil
+}
+
+// sayLost says that nothing is lost: of what was acknowledged, the checksums that came with the
+// acknowledgements have proved it.
+func (o *outcome) sayLost(acked, unacked uint64) {
+	o.lost = fmt.Sprintf("0 of %d", acked)
+	if unacked != 0 {
+		o.lost += fmt.Sprintf(" (+%d)", unacked)
+	}
 }

@@ -17,6 +17,7 @@ type outcome struct {
 	tokens []tally
 	lost   string // of what was acknowledged
 	left   string // of resources
+	note   string // what else there is to know
 }
 
 // tally counts the tokens of a kind on a host that ended in one way.
@@ -28,13 +29,14 @@ type tally struct {
 
 // allowed says with which errnos tokens of a kind may end, and in what time.
 type allowed struct {
-	errnos []string
-	bound  time.Duration
+	errnos   []string
+	bound    time.Duration
+	optional bool // there may be none of them
 }
 
-// judge waits until the given connections have ended on a side, and its tokens of the given kinds;
-// each must have ended as is allowed.
-func (o *outcome) judge(ctx context.Context, s *side, from int, at time.Time, conns []string, rules map[string]allowed) error {
+// judge waits until the given connections have ended on a side, and the given connects; each token
+// must have ended as is allowed to its kind.
+func (o *outcome) judge(ctx context.Context, s *side, from int, at time.Time, conns, connects []string, rules map[string]allowed) error {
 	longest := time.Duration(0)
 	for _, r := range rules {
 		longest = max(longest, r.bound)
@@ -50,8 +52,8 @@ func (o *outcome) judge(ctx context.Context, s *side, from int, at time.Time, co
 			return err
 		}
 	}
-	if _, ok := rules[report.KindConnect]; ok {
-		if _, err := s.await(ctx, "connect has ended", from, ended(report.KindConnect, toMute)); err != nil {
+	for _, name := range connects {
+		if _, err := s.await(ctx, "connect "+name+" has ended", from, ended(report.KindConnect, name)); err != nil {
 			return err
 		}
 	}
@@ -66,7 +68,7 @@ func (o *outcome) add(n *node, events []event, at time.Time, rules map[string]al
 		if ev.Ev != report.Token || ev.Kind == report.KindClose && ev.Errno == "" {
 			continue
 		}
-		after := ev.at.Sub(at)
+		after := max(0, ev.at.Sub(at))
 		rule, ok := rules[ev.Kind]
 		if !ok || !slices.Contains(rule.errnos, ev.Errno) {
 			return n.fail(fmt.Errorf("%s of %q ended with %q (%s) after %v, not with one of %q",
@@ -82,28 +84,52 @@ func (o *outcome) add(n *node, events []event, at time.Time, rules map[string]al
 		found[k].n++
 		found[k].last = max(found[k].last, after)
 	}
-	for kind := range rules {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(found)), func(k key) bool { return k.kind == kind }) {
+	for kind, rule := range rules {
+		if !rule.optional && !slices.ContainsFunc(slices.Collect(maps.Keys(found)), func(k key) bool { return k.kind == kind }) {
 			return n.fail(fmt.Errorf("no token of %s has ended: none was outstanding", kind))
 		}
 	}
 	for _, t := range found {
 		o.tokens = append(o.tokens, *t)
 	}
-	slices.SortFunc(o.tokens, func(a, b tally) int {
-		return cmp.Or(strings.Compare(a.host, b.host), strings.Compare(a.errno, b.errno), cmp.Compare(a.bound, b.bound), strings.Compare(a.kind, b.kind))
-	})
+	o.sort()
 	return nil
 }
 
-// acknowledged says what a side had acknowledged on a connection that broke.
-func acknowledged(s *side, from int, conns ...string) (acked, sent uint64) {
-	for _, ev := range s.since(from) {
-		if ev.Ev == report.Ended && slices.Contains(conns, ev.Conn) {
-			acked, sent = acked+ev.Acked, sent+ev.Sent
+// well counts the tokens of connections that have ended as they should.
+func (o *outcome) well(n *node, from int, at time.Time, bound time.Duration) {
+	for _, ev := range n.since(from) {
+		if ev.Ev != report.Ended {
+			continue
+		}
+		for kind, count := range ev.Done {
+			i := slices.IndexFunc(o.tokens, func(t tally) bool { return t.host == n.host.Name && t.kind == kind && t.errno == "" })
+			if i < 0 {
+				i = len(o.tokens)
+				o.tokens = append(o.tokens, tally{host: n.host.Name, kind: kind, bound: bound})
+			}
+			o.tokens[i].n += count
+			o.tokens[i].last = max(o.tokens[i].last, ev.at.Sub(at))
 		}
 	}
-	return acked, sent
+	o.sort()
+}
+
+func (o *outcome) sort() {
+	slices.SortFunc(o.tokens, func(a, b tally) int {
+		return cmp.Or(strings.Compare(a.host, b.host), strings.Compare(a.errno, b.errno), cmp.Compare(a.bound, b.bound), strings.Compare(a.kind, b.kind))
+	})
+}
+
+// acknowledged says what a side had acknowledged on the connections that have broken, and how much
+// more it had pushed.
+func acknowledged(s *side, from int) (acked, unacked uint64) {
+	for _, ev := range s.since(from) {
+		if ev.Ev == report.Ended {
+			acked, unacked = acked+ev.Acked, unacked+ev.Sent-ev.Acked
+		}
+	}
+	return acked, unacked
 }
 
 // row is a line of the table: tokens of one host that ended in the same way.
@@ -125,9 +151,12 @@ func (o *outcome) rows() []row {
 		if t.errno == "" {
 			t.errno = "success"
 		}
+		bound := ""
+		if t.bound != 0 {
+			bound = fmt.Sprintf("%g s", t.bound.Seconds())
+		}
 		out = append(out, row{
-			t.host, strings.Join(kinds, ", "), t.errno, fmt.Sprintf("%.1f s", t.last.Seconds()),
-			fmt.Sprintf("%g s", t.bound.Seconds()),
+			t.host, strings.Join(kinds, ", "), t.errno, fmt.Sprintf("%.1f s", t.last.Seconds()), bound,
 		})
 	}
 	return out

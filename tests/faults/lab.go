@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -19,7 +20,8 @@ import (
 
 // lab is two hosts.
 type lab struct {
-	agent string // the program
+	agent string    // the program
+	log   io.Writer // of what the agents say; may be nil
 	bed   *testbed.Bed
 	nodes []*node // of the fault under way
 	port  int     // the last one used
@@ -214,13 +216,12 @@ func (s *side) released(ctx context.Context, warm resources) error {
 // duo is an agent on each host with connections between them, all opened by b, on which tokens of
 // every kind are outstanding.
 type duo struct {
-	a, b         *side
-	start        [2]resources // of the hosts, before
-	warm         [2]resources // with both agents, but no connection
-	faultA       int          // where the news begins
-	faultB       int
-	at           time.Time // of the fault
-	connectBegan time.Time // that of the mute connect
+	a, b   *side
+	start  [2]resources // of the hosts, before
+	warm   [2]resources // with both agents, but no connection
+	faultA int          // where the news begins
+	faultB int
+	at     time.Time // of the fault
 }
 
 // The connections of a duo.
@@ -230,7 +231,7 @@ const toMute = "to the mute"
 
 // duo starts both agents and everything between them; muted says whether connects that are never
 // answered are to wait, too.
-func (l *lab) duo(ctx context.Context, muted bool) (*duo, error) {
+func (l *lab) duo(ctx context.Context, muted bool, env ...string) (*duo, error) {
 	d := &duo{}
 	var err error
 	for i, h := range l.bed.Hosts() {
@@ -238,10 +239,10 @@ func (l *lab) duo(ctx context.Context, muted bool) (*duo, error) {
 			return nil, err
 		}
 	}
-	if d.a, err = l.side(ctx, l.bed.A(), 16, 2); err != nil {
+	if d.a, err = l.side(ctx, l.bed.A(), 16, 2, env...); err != nil {
 		return nil, err
 	}
-	if d.b, err = l.side(ctx, l.bed.B(), 16, 2); err != nil {
+	if d.b, err = l.side(ctx, l.bed.B(), 16, 2, env...); err != nil {
 		return nil, err
 	}
 	if err := exchange(ctx, d.b.node, d.a, "first"); err != nil {
@@ -283,7 +284,6 @@ func (l *lab) duo(ctx context.Context, muted bool) (*duo, error) {
 // mute has each side connect to the other one, and get no answer.
 func (d *duo) mute(ctx context.Context) error {
 	for from, to := range map[*side]*side{d.a: d.b, d.b: d.a} {
-		d.connectBegan = time.Now()
 		if err := from.tell(report.Command{Do: report.Connect, Name: toMute, Addr: to.mute}); err != nil {
 			return err
 		}
@@ -311,9 +311,20 @@ func steady(ctx context.Context, h *testbed.Host) (resources, error) {
 	}
 }
 
-// strike notes that the fault is done to the hosts now.
+// into has each side connect to the other one's listener while that cannot answer.
+func (d *duo) into() error {
+	return errors.Join(
+		d.a.tell(report.Command{Do: report.Connect, Name: intoNothing, Addr: d.b.listens}),
+		d.b.tell(report.Command{Do: report.Connect, Name: intoNothing, Addr: d.a.listens}),
+	)
+}
+
+const intoNothing = "into nothing"
+
+// strike commits the fault, and notes when that was done: what ends while it is, ends at once.
 func (d *duo) strike(harm func() error) error {
 	d.faultA, d.faultB = d.a.mark(), d.b.mark()
+	err := harm()
 	d.at = time.Now()
-	return harm()
+	return err
 }

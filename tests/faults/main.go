@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -19,13 +20,26 @@ func main() {
 	var l lab
 	short := pflag.Bool("short", false, "only the faults that take little time")
 	kernel := pflag.String("kernel", testbed.Config{}.Kernel, "kernel of the hosts, as for soft-roce")
-	only := pflag.String("only", "", "only the faults whose name contains this")
+	only := pflag.String("only", "", "only the faults whose name matches this regular expression")
 	pflag.StringVar(&l.agent, "agent", "build/faults-agent", "the program that runs on the hosts")
+	logTo := pflag.String("log", "", "write all that the agents say and log to this file")
 	pflag.Parse()
-	var err error
-	if l.agent, err = agentPath(l.agent); err != nil {
+	matching, err := regexp.Compile(*only)
+	if err == nil {
+		l.agent, err = agentPath(l.agent)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		os.Exit(2)
+	}
+	if *logTo != "" {
+		f, err := os.Create(*logTo)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "faults:", err)
+			os.Exit(2)
+		}
+		defer f.Close()
+		l.log = f
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	fmt.Fprintln(os.Stderr, "faults: starting two hosts")
@@ -33,7 +47,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		os.Exit(1)
 	}
-	failed := runAll(ctx, &l, faults(*short), *only, os.Stdout)
+	if err := l.prepare(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		os.Exit(1)
+	}
+	failed := runAll(ctx, &l, faults(*short), matching, os.Stdout)
 	l.bed.Close()
 	stop()
 	if failed > 0 {
@@ -53,11 +71,11 @@ const limit = 5 * time.Minute
 
 // runAll commits the faults one after another, prints what each has led to, and last the counts; it
 // returns how many failed.
-func runAll(ctx context.Context, l *lab, all []fault, only string, out io.Writer) (failed int) {
+func runAll(ctx context.Context, l *lab, all []fault, only *regexp.Regexp, out io.Writer) (failed int) {
 	passed := 0
 	fmt.Fprintf(out, tableRow, "FAULT", "HOST", "TOKENS", "RETURNED", "IN", "BOUND", "LOST", "RESOURCES", "RESULT")
 	for _, f := range all {
-		if ctx.Err() != nil || !strings.Contains(f.name, only) {
+		if ctx.Err() != nil || !only.MatchString(f.name) {
 			continue
 		}
 		o := &outcome{}
@@ -65,7 +83,10 @@ func runAll(ctx context.Context, l *lab, all []fault, only string, out io.Writer
 		one, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %v", limit))
 		err := f.run(one, l, o)
 		cancel()
-		l.clear()
+		if err != nil && l.log != nil {
+			l.examine(f.name)
+		}
+		l.clear(f.name)
 		result := "ok"
 		if err != nil {
 			failed++
@@ -73,7 +94,11 @@ func runAll(ctx context.Context, l *lab, all []fault, only string, out io.Writer
 		} else {
 			passed++
 		}
-		o.print(out, f.name, fmt.Sprintf("%s in %.1f s", result, time.Since(began).Seconds()))
+		result = fmt.Sprintf("%s in %.1f s", result, time.Since(began).Seconds())
+		if o.note != "" {
+			result += " (" + o.note + ")"
+		}
+		o.print(out, f.name, result)
 		if err != nil {
 			fmt.Fprintf(out, "    %s\n", strings.ReplaceAll(err.Error(), "\n", "\n    "))
 		}
@@ -104,9 +129,26 @@ func (o *outcome) print(out io.Writer, name, result string) {
 	}
 }
 
+// examine logs what the hosts' network and RDMA devices have seen.
+func (l *lab) examine(name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, h := range l.bed.Hosts() {
+		seen, err := sh(ctx, h, `ip -s link show $SOFT_ROCE_NETDEV; ip neigh; tc -s qdisc show dev $SOFT_ROCE_NETDEV
+			cd /sys/class/infiniband/$SOFT_ROCE_DEVICE/ports/1 && grep . state hw_counters/*; rdma resource; rdma resource show qp
+			timeout 5 bash -c "echo >/dev/tcp/$SOFT_ROCE_PEER/1"; dmesg | tail -n 20`)
+		fmt.Fprintf(l.log, "%s: host %s: %v\n%s\n", name, h.Name, err, seen)
+	}
+}
+
 // clear ends the agents that a fault has left and takes its other traces off the hosts.
-func (l *lab) clear() {
+func (l *lab) clear(name string) {
 	for _, n := range l.nodes {
+		if l.log != nil {
+			n.mu.Lock()
+			fmt.Fprintf(l.log, "%s: agent on %s\n%s\n", name, n.host.Name, n.story(len(n.events)+n.errOut.Len()))
+			n.mu.Unlock()
+		}
 		select {
 		case <-n.proc.Done():
 		case <-n.host.Down():
@@ -120,6 +162,10 @@ func (l *lab) clear() {
 	defer cancel()
 	for _, h := range l.bed.Hosts() {
 		_ = h.SetLink(true)
-		_, _ = sh(ctx, h, "tc qdisc del dev $SOFT_ROCE_NETDEV root 2>/dev/null")
+		_ = netem(ctx, h, nothing)
+		_, _ = sh(ctx, h, "rdma link show $SOFT_ROCE_DEVICE/1 >/dev/null 2>&1 || "+addDevice)
+		if alive, err := cmAlive(ctx, h); err == nil && !alive {
+			_ = l.renew(ctx, h)
+		}
 	}
 }

@@ -22,25 +22,31 @@ type event struct {
 	at time.Time
 }
 
+// process is a *testbed.Process, or a test's.
+type process interface {
+	Done() <-chan struct{}
+	Wait() (status int, err error)
+	Signal(syscall.Signal) error
+}
+
 // node is an agent that runs on a host.
 type node struct {
 	host *testbed.Host
-	proc *testbed.Process
+	proc process
 	in   *io.PipeWriter
 
 	mu     sync.Mutex
 	events []event
 	rest   []byte // of a line that is not complete
 	errOut bytes.Buffer
-	news   chan struct{} // closed and made anew with each event
+	news   chan struct{} // closed and made anew with each event and line of log
 }
 
 // start runs an agent and waits until it takes commands.
 func (l *lab) start(ctx context.Context, h *testbed.Host, env ...string) (*node, error) {
 	r, w := io.Pipe()
 	n := &node{host: h, in: w, news: make(chan struct{})}
-	var err error
-	n.proc, err = h.Start(testbed.Command{
+	proc, err := h.Start(testbed.Command{
 		Args: []string{l.agent}, Stdin: r, Stdout: n, Stderr: errWriter{n},
 		Env: append([]string{
 			fmt.Sprint("DEMI_KEEPALIVE_MS=", keepAlive.Milliseconds()),
@@ -51,6 +57,7 @@ func (l *lab) start(ctx context.Context, h *testbed.Host, env ...string) (*node,
 	if err != nil {
 		return nil, err
 	}
+	n.proc = proc
 	l.nodes = append(l.nodes, n)
 	_, err = n.await(ctx, "it starts", 0, is(report.Ready))
 	return n, err
@@ -74,9 +81,13 @@ func (n *node) Write(b []byte) (int, error) {
 		n.events = append(n.events, event{ev, now})
 		n.rest = append([]byte(nil), rest...)
 	}
+	n.tellNews()
+	return len(b), nil
+}
+
+func (n *node) tellNews() {
 	close(n.news)
 	n.news = make(chan struct{})
-	return len(b), nil
 }
 
 type errWriter struct{ n *node }
@@ -84,6 +95,7 @@ type errWriter struct{ n *node }
 func (w errWriter) Write(b []byte) (int, error) {
 	w.n.mu.Lock()
 	defer w.n.mu.Unlock()
+	defer w.n.tellNews()
 	return w.n.errOut.Write(b)
 }
 
@@ -138,25 +150,41 @@ func (n *node) await(ctx context.Context, what string, from int, match func(even
 	}
 }
 
+// awaitLog waits until the agent has logged a line that contains want.
+func (n *node) awaitLog(ctx context.Context, want string) error {
+	for {
+		n.mu.Lock()
+		found, news := strings.Contains(n.errOut.String(), want), n.news
+		n.mu.Unlock()
+		if found {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-n.proc.Done():
+			return n.fail(fmt.Errorf("it has ended and not logged %q", want))
+		case <-ctx.Done():
+			return n.fail(fmt.Errorf("waiting for %q in its log: %w", want, context.Cause(ctx)))
+		}
+	}
+}
+
 // fail adds to an error what the agent saw last.
 func (n *node) fail(err error) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return fmt.Errorf("agent on %s: %w\n%s", n.host.Name, err, n.story(20))
+}
+
+// story is the last lines that the agent said and logged, each. The lock is held.
+func (n *node) story(last int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "agent on %s: %v", n.host.Name, err)
-	events := n.events
-	if len(events) > 25 {
-		events = events[len(events)-25:]
-	}
-	for _, ev := range events {
+	for _, ev := range n.events[max(0, len(n.events)-last):] {
 		line, _ := json.Marshal(ev.Event) // was unmarshalled
-		fmt.Fprintf(&b, "\n  %s %s", ev.at.Format("05.000"), line)
+		fmt.Fprintf(&b, "  %s %s\n", ev.at.Format("05.000"), line)
 	}
 	lines := strings.Split(strings.TrimSpace(n.errOut.String()), "\n")
-	if len(lines) > 25 {
-		lines = lines[len(lines)-25:]
-	}
-	return errors.New(b.String() + "\n  " + strings.Join(lines, "\n  "))
+	return b.String() + "  " + strings.Join(lines[max(0, len(lines)-last):], "\n  ")
 }
 
 // kill ends the agent as SIGKILL does.

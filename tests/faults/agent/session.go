@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"sync"
 	"time"
 
@@ -96,6 +97,7 @@ type session struct {
 	failed    error  // the first failure
 	failedOf  string // its kind
 	waiting   map[string]int
+	done      map[string]int
 	said      time.Time // of the last progress
 }
 
@@ -103,7 +105,7 @@ func (a *agent) newSession(name, mode string, total uint64, s *libos.Socket) *se
 	d := depths[mode]
 	ss := &session{
 		a: a, name: name, mode: mode, s: s, window: d.window, pops: d.pops, total: total,
-		waiting: map[string]int{}, said: time.Now(),
+		waiting: map[string]int{}, done: map[string]int{}, said: time.Now(),
 	}
 	if mode == report.Stalled {
 		ss.total = d.window
@@ -176,6 +178,8 @@ func (s *session) over(kind string, err error) {
 	s.waiting[kind]--
 	if err != nil {
 		s.fail(kind, err, "")
+	} else {
+		s.done[kind]++
 	}
 	s.changed.Broadcast()
 }
@@ -339,7 +343,7 @@ func (s *session) ender() {
 func (s *session) ended() {
 	s.a.say(report.Event{
 		Ev: report.Ended, Conn: s.name, Kind: s.failedOf, Errno: errnoName(s.failed),
-		Sent: s.sent, Acked: s.acked, Received: s.received,
+		Sent: s.sent, Acked: s.acked, Received: s.received, Done: maps.Clone(s.done),
 	})
 }
 

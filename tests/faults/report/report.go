@@ -46,7 +46,8 @@ type Event struct {
 	Acked    uint64 `json:"acked,omitempty"`    // of these, acknowledged by the peer's application
 	Received uint64 `json:"received,omitempty"` // messages popped, each intact and in its turn
 
-	Objects map[string]int `json:"objects,omitempty"`
+	Done    map[string]int `json:"done,omitempty"`    // tokens that ended well, by kind
+	Objects map[string]int `json:"objects,omitempty"` // that are open, by kind
 }
 
 // What Event.Ev may be.
