@@ -80,7 +80,7 @@ func (l *listener) do(a connfsm.ListenerAction, ev connfsm.ListenerEvent, r requ
 			child.abandon()
 		}
 	case connfsm.Evict:
-		child := l.latest()
+		child := l.overdue()
 		e.log.Info("connection evicted: the peer has not confirmed it, and the backlog is full", "peer", child.conn.dst.String(),
 			"backlog", l.fsm.Backlog)
 		child.abandon()
@@ -115,7 +115,7 @@ func (l *listener) cmEvent(ev rdma.Event) {
 			return
 		}
 		what := connfsm.ListenRequest
-		if l.fsm.Full() && l.latest() != nil {
+		if l.fsm.Full() && l.overdue() != nil {
 			what = connfsm.ListenPressing
 		}
 		l.step(what, request{ev: ev, offer: offer})
@@ -127,9 +127,9 @@ func (l *listener) cmEvent(ev rdma.Event) {
 	}
 }
 
-// latest is the connection that has been waiting for the peer's confirmation longest, if that is
+// overdue is the connection that has been waiting for the peer's confirmation longest, if that is
 // too long; nil if none has.
-func (l *listener) latest() (child *Socket) {
+func (l *listener) overdue() (child *Socket) {
 	sent := time.Now().Add(-l.s.e.cfg.ConfirmTime)
 	for s := range l.underway {
 		if s.conn.fsm.State != connfsm.Accepting {
