@@ -11,8 +11,42 @@ import (
 
 // waiters are the goroutines that wait for tokens.
 type waiters struct {
-	mu sync.Mutex
-	m  map[datapath.Token][]chan<- struct{}
+	mu     sync.Mutex
+	m      map[datapath.Token][]chan<- struct{}
+	inside int           // how many are in WaitAny
+	closed bool          // none may come any more
+	gone   chan struct{} // closed when it is, and the last has left
+}
+
+// enter counts a waiter in; false when the engine ends.
+func (w *waiters) enter() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.inside++
+	return true
+}
+
+func (w *waiters) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.inside--; w.closed && w.inside == 0 {
+		close(w.gone)
+	}
+}
+
+// shut lets nobody in any more and waits until all have left: a token that is watched cannot be
+// dropped. The engine's quit has been closed, so they are leaving.
+func (w *waiters) shut() {
+	w.mu.Lock()
+	w.closed, w.gone = true, make(chan struct{})
+	if w.inside == 0 {
+		close(w.gone)
+	}
+	w.mu.Unlock()
+	<-w.gone
 }
 
 func (w *waiters) add(qt datapath.Token, ch chan<- struct{}) {
@@ -80,6 +114,10 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 	if i, err := datapath.WaitAny(qts, &r, 0); !errors.Is(err, syscall.ETIMEDOUT) {
 		return i, r, resultErr(&r, err)
 	}
+	if !e.waiters.enter() {
+		return 0, r, syscall.ENOSYS
+	}
+	defer e.waiters.leave()
 	ch := make(chan struct{}, 1)
 	watched := 0
 	defer func() {
@@ -113,6 +151,9 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 			}
 			return 0, r, ctx.Err()
 		case <-e.quit:
+			if i, err := redeemFirst(qts, &r); err == nil {
+				return i, r, resultErr(&r, nil)
+			}
 			return 0, r, syscall.ENOSYS
 		case <-e.p.dead:
 			if i, err := redeemFirst(qts, &r); err == nil {

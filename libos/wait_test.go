@@ -236,3 +236,36 @@ func TestProgressNeedsNoCallOfTheApplication(t *testing.T) {
 	require.Equal(t, "now", string(TakeBytes(&r)))
 	require.Empty(t, p.b.recv(t, s))
 }
+
+func TestAShutdownTellsThoseWhoWaitHowTheirOperationsEnded(t *testing.T) {
+	net := sim.New(sim.Config{RealTime: true})
+	t.Cleanup(func() { require.NoError(t, net.Close()) })
+	host := net.AddHost("a", sim.DeviceConfig{Name: "sima", Addrs: prefixes("10.0.0.1/24")})
+	for range 200 {
+		p, err := New(testConfig(), host)
+		require.NoError(t, err)
+		e, err := p.NewEngine()
+		require.NoError(t, err)
+		n := &node{p: p, e: e}
+		l, _ := n.listen(t, netip.MustParseAddr("10.0.0.1"), 1)
+		const waiters = 4
+		ended := make(chan error, waiters)
+		for range waiters {
+			qt, err := l.Accept()
+			require.NoError(t, err)
+			go func() {
+				_, err := e.Wait(within(t), qt)
+				ended <- err
+			}()
+		}
+		require.Eventually(t, func() bool {
+			e.waiters.mu.Lock()
+			defer e.waiters.mu.Unlock()
+			return e.waiters.inside == waiters
+		}, patience, time.Millisecond)
+		require.NoError(t, p.Shutdown(within(t)))
+		for range waiters {
+			require.ErrorIs(t, <-ended, syscall.ECANCELED)
+		}
+	}
+}
