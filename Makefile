@@ -70,6 +70,7 @@ install: lib $(BUILD)/rping-demi ## install library, headers and rping-demi unde
 .PHONY: test
 test: lint test-unit setup build ## run all tests in their short form, Soft-RoCE included
 	$(GO) test -tags qemu -timeout 8m -run '^TestGuest' ./soft-roce ./soft-roce/testbed
+	$(GO) test -tags qemu -short -timeout 8m -run '^TestGuest' ./tests/faults
 	$(SOFT_ROCE) test --short --skip-packages-without ./...
 	$(SOFT_ROCE) test --hosts 2 --short --skip-packages-without ./...
 
@@ -79,7 +80,7 @@ test-unit: packages ## run the tests that need no RDMA device, with the race det
 	$(GO) test -timeout 10m ./datapath/model
 
 .PHONY: test-all
-test-all: test test-conformance ## run the long forms, too, on the newest kernel and on 6.1
+test-all: test test-conformance test-faults ## run the long forms, too, on the newest kernel and on 6.1
 	$(GO) test -race -timeout 30m ./...
 	CATMINT_LONG=1 $(GO) test -timeout 60m ./datapath/model
 	scripts/fuzz.sh 20
