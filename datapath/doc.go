@@ -12,7 +12,8 @@
 // librdmacm, or into libibverbs beyond the inline ones (rdma's); calls from C into Go.
 //
 // Where to read: datapath.h is the contract, internal.h the structures and who does what,
-// fast.c what happens to nearly every message; the others are the general ways.
+// fast.h, fast.c and fast_push.c what happens to nearly every message; the others are the
+// general ways.
 // engine.c, device.c, qd.c and token.c keep the tables; poll.c takes completions, send.c
 // and recv.c act on them by the rules of wire/, rendezvous.c fetches large messages, close.c ends connections, conn.c begins
 // them and forgets them; wait.c is how threads sleep, notice.c what Go is told; demi.c is

@@ -49,7 +49,7 @@
  */
 enum dp_wr_kind { DP_WR_RECV = 1, DP_WR_SEND = 2 };
 
-/* Slot of a send of fast.c that is not signalled: it completes only if it fails. */
+/* Slot of a send of fast_push.c that is not signalled: it completes only if it fails. */
 #define DP_SLOT_QUIET ((uint32_t)DP_MASK(DP_SLOT_BITS))
 
 #define DP_CONN_BITS 20
@@ -115,7 +115,8 @@ struct dp_tx {
     uint32_t read;             /* bytes of an RDMA READ, or 0, */
     uint32_t number;           /* and the number of its RTS */
     bool signaled;
-    /* of fast.c: nothing to do when it completes, not counted in tx_laden; so are free entries */
+    /* of fast_push.c: nothing to do when it completes, not counted in tx_laden; so are free entries
+     */
     bool bare;
 };
 
@@ -166,7 +167,7 @@ enum {
     DP_BIT_FIN_FULL = 16
 };
 
-/* Why a connection's calls may not take the short ways of fast.c. */
+/* Why a connection's calls may not take the short ways (fast.h). */
 enum {
     DP_NO_WAY = 1, /* not plain: closing, pushes wait, something is to be settled, ... */
     DP_NO_POP = 2  /* pops or messages wait already */
@@ -178,8 +179,8 @@ struct dp_conn {
     struct ibv_qp *qp; /* NULL once destroyed */
 
     /*
-     * For fast.c: work requests with all but the message filled in, and its own counts, which
-     * dp_conn_stats adds to the others. First, so that offsets are short.
+     * For fast.c and fast_push.c: work requests with all but the message filled in, and its own
+     * counts, which dp_conn_stats adds to the others. First, so that offsets are short.
      */
     struct {
         uint32_t no;     /* DP_NO_*; what is not 0 closes ways, dp_conn_ways says so */
@@ -334,8 +335,8 @@ struct dp_engine {
     uint32_t index;
     struct qt_table tokens;
     /*
-     * Tokens that fast.c keeps beside the table. Whoever takes the lock by dp_lock finds them
-     * entered; fast.c enters them before it calls anything else.
+     * Tokens that the short ways (fast.h) keep beside the table. Whoever takes the lock by
+     * dp_lock finds them entered; the short ways enter them before it calls anything else.
      */
     struct {
         bool used;       /* a slot is taken for one of them */

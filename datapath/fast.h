@@ -1,0 +1,91 @@
+/*
+ * Private to fast.c and fast_push.c, the fast paths of push, pop, wait and free: what happens to
+ * nearly every message, a call in one unit, so that the compiler sees all of it. Each call looks
+ * whether its case is a plain one; if not, nothing has changed, and the general function
+ * (dp_push_slow, ...) decides.
+ *
+ * Plain means: an open connection on which nothing but messages goes on (flow_is_plain), a
+ * push that fits inline and may be posted at once, a pop for which nothing has arrived, a
+ * message that finds its pop waiting. Such a push has completed when demi_push returns, and
+ * the receive of such a message is posted again, with another block, before the pop's
+ * result is taken.
+ */
+#ifndef CATMINT_FAST_H
+#define CATMINT_FAST_H
+
+#include "arena_fast.h"
+#include "internal.h"
+#include "process.h"
+
+#define HOT static inline __attribute__((always_inline))
+#define COLD static __attribute__((noinline, cold, unused))
+
+/*
+ * Nothing here calls a function that it does not also end with, but for the provider's:
+ * what is not plain is left to one that does the rest and returns in its place. So the
+ * compiler saves few registers on the way.
+ *
+ * A push has its token, and a pop that is its connection's only one, beside the table
+ * (dp_engine.quick). Before anything is called that looks at the table, or at the pops of a
+ * connection, enter() puts them where they belong.
+ */
+
+/* ---- The engine's lock ------------------------------------------------------------------- */
+
+COLD int unlock_and_ring(struct dp_engine *e) {
+    dp_unlock_ring(e);
+    return 0;
+}
+
+COLD int wake(struct dp_engine *e) {
+    dp_mutex_wake(&e->lock);
+    return 0;
+}
+
+/* As dp_unlock, of a holder that has rung for nobody and called nothing that could have; 0. */
+HOT int leave(struct dp_engine *e) {
+    return DP_LIKELY(dp_mutex_leave(&e->lock)) ? 0 : wake(e);
+}
+
+/* As dp_unlock; 0. */
+HOT int unlock(struct dp_engine *e) {
+    return DP_UNLIKELY(e->rings) ? unlock_and_ring(e) : leave(e);
+}
+
+HOT void enter(struct dp_engine *e) {
+    if (e->quick.used)
+        dp_quick_enter(e);
+}
+
+/* The call has named something that there is not. */
+COLD int unlock_invalid(struct dp_engine *e) {
+    dp_unlock(e);
+    return EINVAL;
+}
+
+/* The call has completed a token while somebody sleeps. */
+COLD int ring_and_unlock(struct dp_engine *e) {
+    dp_ring(e);
+    return unlock(e);
+}
+
+/* ---- Descriptors ----------------------------------------------------------------------- */
+
+/*
+ * Locks the engine of a descriptor whose connection takes pushes and pops. NULL: it is not
+ * one, or somebody else has the lock; *locked is the engine that has been locked, or NULL.
+ */
+HOT struct dp_conn *lock_conn(int32_t qd, struct dp_engine **locked) {
+    struct dp_qd *q = dp_qd_entry(qd);
+    *locked = NULL;
+    if (DP_UNLIKELY(!q))
+        return NULL;
+    struct dp_engine *e = __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE);
+    if (DP_UNLIKELY(!e || !dp_mutex_try(&e->lock)))
+        return NULL;
+    *locked = e;
+    /* It may have been freed, and even given to another engine, before we had the lock. */
+    return DP_LIKELY(__atomic_load_n(&q->engine, __ATOMIC_RELAXED) == e) ? q->live : NULL;
+}
+
+#endif

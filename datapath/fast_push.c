@@ -1,0 +1,204 @@
+/* The fast path of push; see fast.h. */
+#define DEMI_IMPLEMENTATION /* no nonnull attributes: the checks for NULL must stay */
+
+#include "../include/demi/libos.h"
+
+#include "fast.h"
+
+/* ---- Push ------------------------------------------------------------------------------ */
+
+/* As dp_push, whatever has to be done; of_demi: as demi_push. */
+static __attribute__((noinline)) int push_any(int32_t qd, const demi_sgarray_t *sga,
+                                              demi_qtoken_t *qt_out, bool of_demi) {
+    struct dp_conn *c;
+
+    if (of_demi && !dp_process_ready())
+        return ENOSYS;
+    if (!sga || !qt_out)
+        return EINVAL;
+    int rc = dp_qd_lock_conn(qd, &c);
+    if (rc)
+        return rc;
+    struct dp_engine *e = c->engine;
+    rc = dp_push_slow(c, qd, sga, qt_out);
+    dp_unlock(e);
+    return rc;
+}
+
+/* The same; locked, if not NULL, is to be unlocked. */
+COLD int push_unlocked(struct dp_engine *locked, int32_t qd, const demi_sgarray_t *sga,
+                       demi_qtoken_t *qt_out, bool of_demi) {
+    if (locked)
+        (void)unlock(locked);
+    return push_any(qd, sga, qt_out, of_demi);
+}
+
+/* As push_any, locked at entry. */
+static __attribute__((noinline)) int push_locked(struct dp_conn *c, int32_t qd,
+                                                 const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+    struct dp_engine *e = c->engine;
+
+    enter(e);
+    int rc = dp_push_slow(c, qd, sga, qt_out);
+    dp_unlock(e);
+    return rc;
+}
+
+/*
+ * The queue pair has refused the frame of the push whose token was given out last: the
+ * connection breaks, and the push with it.
+ */
+COLD int push_refused(struct dp_conn *c, uint32_t len, int rc) {
+    struct dp_engine *e = c->engine;
+    int32_t qd = e->quick.push_qd;
+    struct qt_slot *s = qt_quick_enter(&e->tokens, &e->quick.push, qd, DEMI_OPC_PUSH);
+
+    enter(e);
+    struct dp_tx *tx = &c->tx[--c->tx_head & c->send_mask];
+    c->tx_signaled -= tx->signaled;
+    tx->signaled = false;
+    c->fast.bytes_out -= len;
+    c->fast.pushes--;
+    c->stats.pushes++;
+    c->stats.post_sends++;
+    s->scratch[0] = 0; /* it holds no block */
+    qt_list_push_back(&c->doomed, s);
+    dp_conn_break(c, rc > 0 ? rc : EIO, true);
+    dp_conn_settle(c);
+    dp_unlock(e);
+    return 0;
+}
+
+/* There is no next token, or the last push's is there: makes room. False: no slot at hand. */
+static __attribute__((noinline)) bool next_push(struct dp_engine *e) {
+    struct qt_quick *q = &e->quick.push;
+    struct qt_slot *s = qt_quick_enter(&e->tokens, q, e->quick.push_qd, DEMI_OPC_PUSH);
+
+    if (s)
+        (void)qt_complete(&e->tokens, s, DEMI_OPC_PUSH, 0);
+    if (!qt_quick_reserve(&e->tokens, q))
+        return false;
+    e->quick.used = true;
+    return true;
+}
+
+/*
+ * Sends have used up their room. Sees how many may go before one is to be signalled, and
+ * signals this one if it is time to. False: the send queue is full.
+ */
+static __attribute__((noinline)) bool make_room(struct dp_conn *c) {
+    uint32_t slot = c->tx_head & c->send_mask, used = c->tx_head - c->tx_tail + c->tx_reserve;
+
+    if (used >= c->send_depth)
+        return false;
+    uint32_t free = c->send_depth - used, more;
+    if (c->tx_quiet + 1 >= c->tx_signal) {
+        c->fast.send.send_flags = IBV_SEND_INLINE | IBV_SEND_SIGNALED;
+        c->fast.send.wr_id = c->fast.send_id | slot;
+        c->tx[slot].signaled = true;
+        c->tx_signaled++;
+        c->tx_quiet = 0;
+        free--;
+        more = c->tx_signal - 1;
+        c->fast.room = 1; /* this one */
+    } else {
+        more = c->tx_signal - 1 - c->tx_quiet;
+        c->fast.room = 0;
+    }
+    more = more < free ? more : free;
+    c->fast.room += more;
+    c->tx_quiet += more;
+    return true;
+}
+
+/*
+ * Accounts for a push that goes now, whose token and room there are, and posts it. The work request
+ * says where the bytes are; the header is written to header.
+ */
+HOT int post(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint32_t len, uint8_t *header,
+             demi_qtoken_t *qt_out) {
+    c->fast.room--;
+    c->tx_head++;
+    c->fast.pushes++;
+    c->fast.bytes_out += len;
+    e->done_seq++;
+    e->quick.push_qd = qd;
+    *qt_out = qt_quick_give(&e->quick.push);
+    flow_encode_data(&c->flow, len, header);
+    flow_sent_data(&c->flow);
+    return c->ops->post_send(c->qp, &c->fast.send, &e->bad_send);
+}
+
+/*
+ * As push, from where the connection's way is known to be open, if something is not as usual: it is
+ * the second push since somebody waited; the array is not one that begins where its allocation
+ * does, or is not known; a token is to be made, or it is time to signal a send.
+ */
+static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
+                                                 const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+    struct dp_engine *e = c->engine;
+    uint32_t len = sga->sga_segs[0].sgaseg_len;
+    bool second = c->fast.turn == e->activity;
+
+    /* More than two are a burst. */
+    if (second && c->fast.again == e->activity)
+        return push_locked(c, qd, sga, qt_out);
+    uint8_t *buf = (uint8_t *)sga->sga_segs[0].sgaseg_buf, *header = buf - ARENA_LEAD;
+    if (!arena_check_fast(&e->cache, sga, len)) {
+        if (arena_check_cached(&e->cache, sga))
+            return unlock_invalid(e);
+        header = c->fast.header;
+    }
+    if ((!e->quick.push.next && !next_push(e)) || (c->fast.room == 0 && !make_room(c)))
+        return push_locked(c, qd, sga, qt_out);
+    c->fast.turn = e->activity;
+    if (second) {
+        c->fast.again = e->activity;
+        c->fast.pushed = 1;
+    }
+    c->fast.send_sge[0] = (struct ibv_sge){.addr = (uintptr_t)header, .length = FRAME_HEADER_SIZE};
+    c->fast.send_sge[1] = (struct ibv_sge){.addr = (uintptr_t)buf, .length = len};
+    c->fast.send.num_sge = 2;
+    int rc = post(e, c, qd, len, header, qt_out);
+    c->fast.send.num_sge = 1;
+    c->fast.send.send_flags = IBV_SEND_INLINE;
+    c->fast.send.wr_id = c->fast.send_id | DP_SLOT_QUIET;
+    if (DP_UNLIKELY(rc))
+        return push_refused(c, len, rc);
+    return e->sleepers ? ring_and_unlock(e) : unlock(e);
+}
+
+HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out, bool of_demi) {
+    struct dp_engine *e;
+
+    if (DP_UNLIKELY(!sga || !qt_out))
+        return push_any(qd, sga, qt_out, of_demi);
+    struct dp_conn *c = lock_conn(qd, &e);
+    if (DP_UNLIKELY(!c))
+        return push_unlocked(e, qd, sga, qt_out, of_demi);
+    uint32_t len = sga->sga_segs[0].sgaseg_len;
+    if (DP_UNLIKELY(c->fast.no & DP_NO_WAY || len - 1 >= c->fast.most ||
+                    flow_data_credit(&c->flow) == 0))
+        return push_locked(c, qd, sga, qt_out);
+    uint64_t turn = e->activity;
+    if (DP_UNLIKELY(c->fast.turn == turn || !arena_check_fast(&e->cache, sga, len) ||
+                    !e->quick.push.next || c->fast.room == 0))
+        return push_second(c, qd, sga, qt_out);
+    uint8_t *header = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
+    c->fast.turn = turn;
+    c->fast.send_sge[0].addr = (uintptr_t)header;
+    c->fast.send_sge[0].length = FRAME_HEADER_SIZE + len;
+    int rc = post(e, c, qd, len, header, qt_out);
+    if (DP_UNLIKELY(rc))
+        return push_refused(c, len, rc);
+    e = c->engine; /* one register fewer to be saved */
+    return DP_LIKELY(!e->sleepers) ? leave(e) : ring_and_unlock(e);
+}
+
+int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+    return push(qd, sga, qt_out, false);
+}
+
+int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga) {
+    return push(qd, sga, qt_out, true);
+}
