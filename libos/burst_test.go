@@ -116,7 +116,7 @@ func pushesWithoutWaiting(t *testing.T, a, b *node) {
 func TestWhatASilentApplicationPushedIsSent(t *testing.T) {
 	for name, cfg := range map[string]Config{"first window": testConfig(), "large window": largeWindow()} {
 		t.Run(name, func(t *testing.T) {
-			p := newPair(t, cfg, sim.Config{})
+			p := newPlace(t, cfg)
 			pushesWithoutWaiting(t, p.a, p.b)
 		})
 	}

@@ -105,7 +105,7 @@ func TestClosingASocketWhileItConnectsCancelsItsToken(t *testing.T) {
 }
 
 func TestClosingASocketWhileItsQueuePairIsMadeCancelsItsToken(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	const cycles = 200 // the close falls into every phase, this one included
 	_, at := p.b.listen(t, p.b.addr, cycles)
 	for range cycles {

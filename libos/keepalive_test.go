@@ -64,7 +64,7 @@ func TestADeadPeerFailsEverythingWithoutTheApplicationsHelp(t *testing.T) {
 }
 
 func TestAnIdleConnectionLives(t *testing.T) {
-	p := newPair(t, watchful(200*time.Millisecond), sim.Config{})
+	p := newPlace(t, watchful(200*time.Millisecond))
 	c, s, _ := p.connected(t)
 	require.Eventually(t, func() bool {
 		return connStats(t, c).PingsOut+connStats(t, s).PingsOut >= 10
@@ -74,7 +74,7 @@ func TestAnIdleConnectionLives(t *testing.T) {
 }
 
 func TestTheTimerRestsWhileNobodyNeedsIt(t *testing.T) {
-	p := newPair(t, watchful(100*time.Millisecond), sim.Config{})
+	p := newPlace(t, watchful(100*time.Millisecond))
 	resting := func() bool {
 		p.a.e.keeper.mu.Lock()
 		defer p.a.e.keeper.mu.Unlock()
@@ -104,7 +104,7 @@ func processorTime(t *testing.T) time.Duration {
 // With a connection to watch over, a thread that waits in C and its engine's goroutines; the best of
 // some seconds, since what other tests have left may still be swept up.
 func TestAnIdleProcessUsesLessThanAHundredthOfACore(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	best := 1.0
 	for try := 0; try < 10 && best >= 0.01; try++ {
@@ -145,7 +145,7 @@ func TestAnOptionWorksOnAConnectionThatIsThere(t *testing.T) {
 }
 
 func TestTimesOfKeepAliveFollowTheOptions(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	s := p.a.socket(t, unix.AF_INET)
 	check := func(idle, limit time.Duration) {
 		t.Helper()

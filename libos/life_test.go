@@ -158,7 +158,7 @@ func notConnected(t *testing.T, s *Socket) {
 }
 
 func TestAWildcardListenerTakesConnectionsOnEveryAddress(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	l, at := p.b.listen(t, netip.IPv4Unspecified(), 4)
 	c := p.a.connect(t, netip.AddrPort{}, netip.AddrPortFrom(p.b.addr, at.Port()))
 	s := p.b.accept(t, l)
@@ -167,7 +167,7 @@ func TestAWildcardListenerTakesConnectionsOnEveryAddress(t *testing.T) {
 }
 
 func TestClosedDescriptorsAreUsedAgain(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	s := p.a.socket(t, unix.AF_INET)
 	qd := s.QD()
 	require.NoError(t, s.Close())
@@ -176,7 +176,7 @@ func TestClosedDescriptorsAreUsedAgain(t *testing.T) {
 }
 
 func TestClosingCancelsPendingPopsAndLetsPushesDrain(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	pop, err := c.Pop()
 	require.NoError(t, err)
@@ -217,7 +217,7 @@ func TestACloseThatIsNotAnsweredEndsWithTheLingerTime(t *testing.T) {
 }
 
 func TestLingerZeroCutsTheConnection(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	pop, err := s.Pop()
 	require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestLingerZeroCutsTheConnection(t *testing.T) {
 }
 
 func TestAsynchronousCloseCompletesItsToken(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	qt, err := c.CloseAsync()
 	require.NoError(t, err)
@@ -236,7 +236,7 @@ func TestAsynchronousCloseCompletesItsToken(t *testing.T) {
 }
 
 func TestHalfACloseLeavesTheOtherHalf(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	p.a.send(t, c, "question")
 	require.NoError(t, c.CloseWrite())
@@ -247,7 +247,7 @@ func TestHalfACloseLeavesTheOtherHalf(t *testing.T) {
 }
 
 func TestBothSidesMayCloseAtTheSameTime(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	for range 50 {
 		c, s, l := p.connected(t)
 		var wg sync.WaitGroup
@@ -338,7 +338,7 @@ func TestARemovedDeviceFailsEverythingOnIt(t *testing.T) {
 }
 
 func TestTheEndOfTheProgramClosesWhatIsOpen(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	c2, s2, _ := p.connected(t)
 	p.a.send(t, c, "one")
@@ -366,7 +366,7 @@ func TestTheEndOfTheProgramIsCutShortByItsContext(t *testing.T) {
 }
 
 func TestShutdownDropsTokensThatNobodyRedeemed(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, l := p.connected(t)
 	for range 100 { // pushes, pops that found a message, pops that did not, accepts
 		_, err := c.Push([]byte("x"))

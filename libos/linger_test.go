@@ -32,7 +32,7 @@ func lingering(t *testing.T, n int, linger time.Duration) (p *pair, c, s *Socket
 	t.Helper()
 	cfg := testConfig()
 	cfg.Linger = linger
-	p = newPair(t, cfg, sim.Config{})
+	p = newPlace(t, cfg)
 	c, s, _ = p.connected(t)
 	for i := range n {
 		qt, err := c.Push([]byte(strconv.Itoa(i)))

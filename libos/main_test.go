@@ -67,7 +67,7 @@ func newNode(t *testing.T, cfg Config, f rdma.Fabric, addr, ip6 string) *node {
 	return n
 }
 
-// pair is two libOSes on two simulated hosts.
+// pair is two libOSes, mostly on two simulated hosts.
 type pair struct {
 	net   *sim.Network
 	hosts [2]*sim.Host
@@ -86,9 +86,34 @@ func newPair(t *testing.T, cfg Config, net sim.Config) *pair {
 	t.Helper()
 	net.RealTime = true
 	n := sim.New(net)
+	nothingLeft(t, n)
+	p := &pair{net: n}
+	p.hosts[0] = n.AddHost("a", sim.DeviceConfig{Name: "sima", Addrs: prefixes("10.0.0.1/24", "fd00::1/64")})
+	p.hosts[1] = n.AddHost("b", sim.DeviceConfig{Name: "simb", Addrs: prefixes("10.0.0.2/24", "fd00::2/64")})
+	p.a = newNode(t, cfg, p.hosts[0], "10.0.0.1", "fd00::1")
+	p.b = newNode(t, cfg, p.hosts[1], "10.0.0.2", "fd00::2")
+	return p
+}
+
+// newPlace is a pair for tests that do not care what they run on: two simulated hosts, or where
+// anywhere says so.
+func newPlace(t *testing.T, cfg Config) *pair {
+	t.Helper()
+	if anywhere != nil {
+		return anywhere(t, cfg)
+	}
+	return newPair(t, cfg, sim.Config{})
+}
+
+// anywhere makes pairs without a simulated network and hosts, while tests run on a device.
+var anywhere func(t *testing.T, cfg Config) *pair
+
+// nothingLeft closes the fabric when the test is over, and looks what has been left behind.
+func nothingLeft(t *testing.T, fabric interface{ Close() error }) {
+	t.Helper()
 	before := datapath.TakeCensus()
 	t.Cleanup(func() {
-		require.NoError(t, n.Close())
+		require.NoError(t, fabric.Close())
 		after := datapath.TakeCensus()
 		require.Equal(t, before.Engines, after.Engines, "engines left behind")
 		require.Equal(t, before.Conns, after.Conns, "connections left behind")
@@ -96,12 +121,6 @@ func newPair(t *testing.T, cfg Config, net sim.Config) *pair {
 		require.Equal(t, before.Tokens, after.Tokens, "tokens left behind")
 		require.Equal(t, before.Blocks, after.Blocks, "blocks left behind")
 	})
-	p := &pair{net: n}
-	p.hosts[0] = n.AddHost("a", sim.DeviceConfig{Name: "sima", Addrs: prefixes("10.0.0.1/24", "fd00::1/64")})
-	p.hosts[1] = n.AddHost("b", sim.DeviceConfig{Name: "simb", Addrs: prefixes("10.0.0.2/24", "fd00::2/64")})
-	p.a = newNode(t, cfg, p.hosts[0], "10.0.0.1", "fd00::1")
-	p.b = newNode(t, cfg, p.hosts[1], "10.0.0.2", "fd00::2")
-	return p
 }
 
 func (n *node) socket(t *testing.T, domain int) *Socket {

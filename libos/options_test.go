@@ -8,12 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"catmint/rdma/sim"
 )
 
 func TestOptionsAreKeptAndTold(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	s := p.a.socket(t, unix.AF_INET)
 	for key := range storedOptions {
 		require.NoError(t, s.SetOption(key.level, key.name, nativeBytes(7)))
@@ -53,7 +51,7 @@ func TestOptionsAreKeptAndTold(t *testing.T) {
 }
 
 func TestAnAcceptedSocketBeginsWithItsListenersOptions(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	l, at := p.b.listen(t, p.b.addr, 1)
 	require.NoError(t, l.SetOption(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, nativeBytes(77)))
 	require.NoError(t, l.SetLinger(5*time.Second))
@@ -69,7 +67,7 @@ func TestAnAcceptedSocketBeginsWithItsListenersOptions(t *testing.T) {
 }
 
 func TestOptionsHaveTheirDefaults(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	s := p.a.socket(t, unix.AF_INET)
 	for key, want := range map[optKey]int32{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY}: 1, {unix.SOL_SOCKET, unix.SO_KEEPALIVE}: 1,
@@ -88,7 +86,7 @@ func TestOptionsHaveTheirDefaults(t *testing.T) {
 }
 
 func TestBadOptionsAreRefused(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	s := p.a.socket(t, unix.AF_INET)
 	one := nativeBytes(1)
 	require.ErrorIs(t, s.SetOption(unix.IPPROTO_IP, unix.IP_TTL, one), syscall.ENOTSUP)
@@ -123,7 +121,7 @@ func TestLingerDecidesHowLongCloseWaits(t *testing.T) {
 }
 
 func TestAPortIsUsedAgainAfterItsSocketIsClosed(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	l, at := p.b.listen(t, p.b.addr, 1)
 	require.NoError(t, l.Close())
 	s := p.b.socket(t, unix.AF_INET)

@@ -290,7 +290,7 @@ func TestAForeignRequestIsRefusedWithItsReason(t *testing.T) {
 }
 
 func TestBeyondTheBacklogConnectionsAreRefusedAndNotLost(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	l, at := p.b.listen(t, p.b.addr, 2)
 	// Two are established before anybody accepts; they can already send.
 	c1 := p.a.connect(t, netip.AddrPort{}, at)
@@ -361,7 +361,7 @@ func TestWithinTheirTimeThoseWhoDoNotConfirmKeepTheirPlaces(t *testing.T) {
 }
 
 func TestAConnectionThatWasClosedBeforeItWasAcceptedCanStillBeRead(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	l, at := p.b.listen(t, p.b.addr, 1)
 	c := p.a.connect(t, netip.AddrPort{}, at)
 	p.a.send(t, c, "last words")
@@ -372,7 +372,7 @@ func TestAConnectionThatWasClosedBeforeItWasAcceptedCanStillBeRead(t *testing.T)
 }
 
 func TestClosingAListenerCancelsItsAcceptsAndCutsWhatNobodyAccepted(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	l, at := p.b.listen(t, p.b.addr, 4)
 	c := p.a.connect(t, netip.AddrPort{}, at)
 	s := p.b.accept(t, l)
@@ -419,7 +419,7 @@ func TestAConnectErrorIsOneLineForPeople(t *testing.T) {
 func TestWithoutTokensNothingCanBeStarted(t *testing.T) {
 	cfg := testConfig()
 	cfg.MaxTokens = 2
-	p := newPair(t, cfg, sim.Config{})
+	p := newPlace(t, cfg)
 	l, at := p.b.listen(t, p.b.addr, 1)
 	var taken []datapath.Token
 	for range 2 {

@@ -156,7 +156,7 @@ func TestWhatIsTriedAgainIsCountedAndTold(t *testing.T) {
 }
 
 func TestCountersAreReadWhileConnectionsComeAndGo(t *testing.T) {
-	p := newPair(t, metricsConfig(), sim.Config{})
+	p := newPlace(t, metricsConfig())
 	lis, at := p.b.listen(t, p.b.addr, 4)
 	stop := make(chan struct{})
 	var readers sync.WaitGroup

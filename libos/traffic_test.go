@@ -239,7 +239,7 @@ func TestCloseLosesNoLargeMessage(t *testing.T) {
 func TestAMessageAboveWhatThePeerTakesIsTooLong(t *testing.T) {
 	cfg := testConfig()
 	cfg.MaxMessage = 100_000
-	p := newPair(t, cfg, sim.Config{})
+	p := newPlace(t, cfg)
 	c, _, _ := p.connected(t)
 	_, err := c.Push(make([]byte, 100_001))
 	require.ErrorIs(t, err, syscall.EMSGSIZE)

@@ -17,7 +17,7 @@ import (
 )
 
 func TestWaitingForNothingIsInvalid(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	for _, qts := range [][]datapath.Token{nil, {0}, {^datapath.Token(0)}, {12345}} {
 		_, _, err := p.a.e.WaitAny(within(t), qts)
 		require.ErrorIs(t, err, syscall.EINVAL)
@@ -31,7 +31,7 @@ func TestWaitingForNothingIsInvalid(t *testing.T) {
 }
 
 func TestAWaitThatIsCancelledLeavesTheTokenAlone(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	qt, err := s.Pop()
 	require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestAWaitThatIsCancelledLeavesTheTokenAlone(t *testing.T) {
 }
 
 func TestTheFirstOfSeveralTokensWakes(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c1, s1, _ := p.connected(t)
 	c2, s2, _ := p.connected(t)
 	q1, err := s1.Pop()
@@ -70,7 +70,7 @@ func TestTheFirstOfSeveralTokensWakes(t *testing.T) {
 }
 
 func TestTokensOfTwoEnginesDoNotMix(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	_, s, _ := p.connected(t)
 	e2, err := p.b.p.NewEngine()
 	require.NoError(t, err)
@@ -91,7 +91,7 @@ func TestTokensOfTwoEnginesDoNotMix(t *testing.T) {
 }
 
 func TestOfTwoWhoWaitForATokenOneGetsIt(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	qt, err := s.Pop()
 	require.NoError(t, err)
@@ -219,7 +219,7 @@ func noLostWakeUp(t *testing.T, a, b *node, rounds int) {
 }
 
 func TestProgressNeedsNoCallOfTheApplication(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	p := newPlace(t, testConfig())
 	c, s, _ := p.connected(t)
 	// b's application polls for a while, then falls silent.
 	qt, err := s.Pop()
