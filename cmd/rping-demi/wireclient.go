@@ -113,6 +113,8 @@ type rpingConn struct {
 	raw  *libos.RawConn
 	addr string
 
+	answered bool // a ping has come back
+
 	of  context.Context //nolint:containedctx // of the last ping; many have the same
 	run context.Context //nolint:containedctx // ends a moment after of
 	end func()          // run's
@@ -132,8 +134,13 @@ func (c *rpingConn) Ping(ctx context.Context, p []byte) ([]byte, error) {
 	}
 	got, err := c.Client.Ping(c.run, p)
 	if errors.Is(err, rping.ErrDisconnected) {
-		err = fmt.Errorf("%w; was the server stopped, or started with a smaller -S than %d?", err, len(p))
+		speaks := ""
+		if !c.answered {
+			speaks = ", or does it not speak rping's protocol"
+		}
+		err = fmt.Errorf("%w; was the server stopped, or started with a smaller -S than %d%s?", err, len(p), speaks)
 	}
+	c.answered = c.answered || err == nil
 	return got, err
 }
 
