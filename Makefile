@@ -7,7 +7,7 @@ TOOL := $(GO) tool -modfile=tools/go.mod
 SOFT_ROCE := $(BUILD)/soft-roce
 # A message of 1 GiB and all copies of it that its test makes want the memory. Without --short,
 # tests/interop runs all that test-interop does.
-LONG := --mem 7168 --timeout 60m --test-timeout 30m
+LONG := --mem 7168 --timeout 120m --test-timeout 60m
 
 # Scripts and recipes run in the shell that Debian has; one line each, so that errors count.
 SHELL := /bin/sh

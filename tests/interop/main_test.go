@@ -51,6 +51,23 @@ func TestProgramsAreHeldToWhatTheyPrintAndReturn(t *testing.T) {
 	assert.Contains(t, p.report(), "one\n  two")
 }
 
+func TestAStockClientMayLoseItsChannelOnlyAtTheEnd(t *testing.T) {
+	const ping, end, lost = "echo ping data: rdma-ping-0:;", "echo client DISCONNECT EVENT... >&2;",
+		"echo rdma_get_cm_event: Bad file descriptor >&2; exit 255"
+	for script, fine := range map[string]bool{
+		ping + end:                           true,
+		ping + end + lost:                    true,
+		ping + lost:                          false,
+		end + lost:                           false, // no ping came back
+		ping + end + "exit 255":              false,
+		ping + "echo mismatch;" + end + lost: false,
+	} {
+		p, err := start(t.Context(), "sh", "-c", script)
+		require.NoError(t, err)
+		assert.Equal(t, fine, checkStock(p, scenario{pings: 1}) == nil, script)
+	}
+}
+
 func TestTheLongFormHasEverySizeAndTheShortFormTheLimits(t *testing.T) {
 	for short, sizes := range map[bool][]int{false: allSizes, true: someSizes} {
 		var got []int

@@ -129,7 +129,7 @@ func everyAddress(addr string) func(context.Context, *bed, scenario) error {
 
 // checkStock waits for a stock client with -v -V, all of whose pings must have come back.
 func checkStock(client *process, s scenario) error {
-	if err := client.expect(0); err != nil {
+	if err := client.expect(0); err != nil && !lostItsChannel(client) {
 		return err
 	}
 	if client.has("mismatch") {
@@ -139,6 +139,14 @@ func checkStock(client *process, s scenario) error {
 		return fail(fmt.Errorf("%d of %d pings came back", n, s.pings), client)
 	}
 	return nil
+}
+
+// lostItsChannel says that a stock client ended with 255 after all was done: it destroys its event
+// channel while another thread of its own may be reading it, which then ends the program (v44,
+// seen on a busy machine).
+func lostItsChannel(client *process) bool {
+	return client.code() == 255 && client.has("client DISCONNECT EVENT") &&
+		client.has("rdma_get_cm_event: Bad file descriptor")
 }
 
 // crowd runs 32 stock clients and some of ours against one persistent server.
