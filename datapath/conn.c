@@ -123,6 +123,7 @@ static void unlink_conn(struct dp_engine *e, struct dp_conn *c) {
         TAILQ_REMOVE(&e->dirty, c, dirty_link);
     dp_recv_starve(c, false);
     dp_fetch_starve(c, false);
+    dp_fetch_crowd(c, false);
     dp_notice_forget(c);
     dp_keepalive_forget(c);
     table_remove(e, c);

@@ -73,6 +73,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     e->aborted = 0;
     TAILQ_INIT(&e->dirty);
     TAILQ_INIT(&e->held);
+    TAILQ_INIT(&e->crowded);
     TAILQ_INIT(&e->watched);
     TAILQ_INIT(&e->noticed);
     dp_recv_init(e);

@@ -279,6 +279,8 @@ struct dp_conn {
     uint64_t reading;     /* bytes of the READs in flight */
     uint32_t reads_back;  /* READs that have come back with success, modulo 2^32 */
     uint64_t prefetched;  /* bytes of messages that are fetched and not popped */
+    bool crowded;         /* the engine's budget for that holds it back: in dp_engine.crowded */
+    TAILQ_ENTRY(dp_conn) crowded_link;
 
     /* Liveness, for keepalive.c; times in nanoseconds. */
     struct {
@@ -352,6 +354,7 @@ struct dp_engine {
     struct dp_conn_list watched; /* open connections with a limit to their silence */
     uint32_t starved;    /* connections without memory for receives, or for large messages */
     uint64_t prefetched; /* as dp_conn.prefetched, of all connections */
+    struct dp_conn_list crowded;
 
     uint32_t wake_seq; /* futex; changes with each ring */
     int wake_fd;       /* eventfd: rings the leader */
@@ -612,6 +615,8 @@ void dp_fetch_drop(struct dp_conn *c);
 void dp_fetch_end(struct dp_conn *c);
 /* Sets whether c lacks memory for a large message. */
 void dp_fetch_starve(struct dp_conn *c, bool starved);
+/* Sets whether the engine's budget keeps c from fetching ahead. */
+void dp_fetch_crowd(struct dp_conn *c, bool crowded);
 
 /* ---- recv.c
  * -------------------------------------------------------------------------------------------- */

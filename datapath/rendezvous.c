@@ -181,6 +181,22 @@ static void discharge(struct dp_conn *c, struct dp_fetch *f) {
     f->charged = false;
     c->prefetched -= f->length;
     c->engine->prefetched -= f->length;
+    /* Who had no room for it in the engine's budget looks again. */
+    struct dp_conn *other;
+    while (DP_UNLIKELY((other = TAILQ_FIRST(&c->engine->crowded)) != NULL)) {
+        dp_fetch_crowd(other, false);
+        dp_conn_dirty(other);
+    }
+}
+
+void dp_fetch_crowd(struct dp_conn *c, bool crowded) {
+    if (c->crowded == crowded)
+        return;
+    c->crowded = crowded;
+    if (crowded)
+        TAILQ_INSERT_TAIL(&c->engine->crowded, c, crowded_link);
+    else
+        TAILQ_REMOVE(&c->engine->crowded, c, crowded_link);
 }
 
 static void release_block(struct dp_conn *c, struct dp_fetch *f) {
@@ -262,6 +278,7 @@ void dp_fetch_deliver(struct dp_conn *c, demi_sgarray_t *sga) {
 
 void dp_fetch_end(struct dp_conn *c) {
     dp_fetch_starve(c, false);
+    dp_fetch_crowd(c, false);
     uint32_t k = c->fetch_pop;
     while (k != c->fetch_tail && fetch_of(c, k)->state == DP_FETCH_DONE)
         k++;
@@ -296,9 +313,12 @@ static bool start(struct dp_conn *c, struct dp_fetch *f) {
     struct dp_engine *e = c->engine;
     bool wanted = f->at - c->in_head < c->pops.len || c->flow.peer_fin != FLOW_OPEN;
 
-    if (!wanted && (c->prefetched + f->length > DP_PREFETCH_CONN ||
-                    e->prefetched + f->length > DP_PREFETCH_ENGINE))
+    if (!wanted && c->prefetched + f->length > DP_PREFETCH_CONN)
         return false;
+    if (!wanted && e->prefetched + f->length > DP_PREFETCH_ENGINE) {
+        dp_fetch_crowd(c, true);
+        return false;
+    }
     struct arena_block *b = arena_alloc(&e->cache, f->length);
     if (b && arena_lkey(b, c->device->slot, &f->lkey)) {
         arena_unref(&e->cache, b);

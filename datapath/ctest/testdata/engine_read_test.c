@@ -196,16 +196,18 @@ static void all_connections_of_an_engine_share_a_budget(void) {
         fetched += is_done(out[i]);
     CHECK_EQ(fetched, N - 1);
     CHECK(!is_done(out[N - 1]));
-    /* What is popped makes room again; a pop needs none. */
+    /* What is popped makes room for whoever waits for it, */
     take(&w, &b[3], 4u << 20, 3, 0);
+    CHECK(is_done(out[N - 1]));
     demi_qtoken_t more = must_push(&a[3], 4u << 20, 3, 1);
     world_run(&w);
-    CHECK(is_done(more));
-    take(&w, &b[N - 1], 4u << 20, N - 1, 0);
+    CHECK(!is_done(more));
+    /* and a pop needs none. */
+    take(&w, &b[3], 4u << 20, 3, 1);
     must_succeed(more, DEMI_OPC_PUSH);
     for (uint64_t i = 0; i < N; i++) {
-        if (i != N - 1)
-            take(&w, &b[i], 4u << 20, i, i == 3);
+        if (i != 3)
+            take(&w, &b[i], 4u << 20, i, 0);
         must_succeed(out[i], DEMI_OPC_PUSH);
         side_destroy_conn(&a[i]);
         side_destroy_conn(&b[i]);
