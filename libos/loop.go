@@ -17,8 +17,6 @@ type cmOwner interface {
 // that owns the state of every connection and listener on them.
 type loop struct {
 	ch   rdma.EventChannel
-	wake chan struct{} // capacity 1
-	quit chan struct{}
 	done chan struct{}
 	dead <-chan struct{} // closed when nothing here may be relied on any more; see Process.Abort
 
@@ -31,10 +29,7 @@ type loop struct {
 }
 
 func newLoop(ch rdma.EventChannel, dead <-chan struct{}, onErr func(error)) *loop {
-	l := &loop{
-		ch: ch, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}), dead: dead,
-		owners: map[rdma.ID]cmOwner{}, onErr: onErr,
-	}
+	l := &loop{ch: ch, done: make(chan struct{}), dead: dead, owners: map[rdma.ID]cmOwner{}, onErr: onErr}
 	background.Go("event loop", l.run)
 	return l
 }
@@ -48,10 +43,10 @@ func (l *loop) post(f func()) bool {
 		return false
 	}
 	l.queue = append(l.queue, f)
+	first := len(l.queue) == 1
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	if first { // otherwise the loop has been woken and has not come yet
+		l.ch.Wake()
 	}
 	return true
 }
@@ -71,61 +66,54 @@ func (l *loop) call(f func() error) error {
 	}
 }
 
+// run takes turns: what has been posted, then an event, so that neither waits behind a long
+// queue of the other.
 func (l *loop) run() {
 	defer close(l.done)
 	for {
 		background.Checkpoint("event loop")
-		l.drainEvents()
-		select {
-		case <-l.wake:
-			l.drainCommands()
-		case <-l.ch.Readable():
-		case <-l.quit:
-			l.drainCommands()
+		if l.takeCommands() {
 			return
+		}
+		if l.ch.Wait() {
+			l.takeEvent()
 		}
 	}
 }
 
-func (l *loop) drainCommands() {
-	for {
-		l.mu.Lock()
-		q := l.queue
-		l.queue = nil
-		l.mu.Unlock()
-		if len(q) == 0 {
-			return
-		}
-		for _, f := range q {
-			f()
-		}
-		// A command's answer must not wait behind a long queue of others.
-		l.drainEvents()
+// takeCommands runs what has been posted until now. last says that nothing will be any more.
+func (l *loop) takeCommands() (last bool) {
+	l.mu.Lock()
+	q := l.queue
+	l.queue = nil
+	last = l.closed
+	l.mu.Unlock()
+	for _, f := range q {
+		f()
 	}
+	return last
 }
 
-func (l *loop) drainEvents() {
-	for {
-		ev, ok, err := l.ch.GetEvent()
-		if err != nil {
-			l.onErr(err)
-			return
-		}
-		if !ok {
-			return
-		}
-		key := ev.ID
-		if ev.Type == rdma.ConnectRequest {
-			key = ev.Listener
-		}
-		if o := l.owners[key]; o != nil {
-			o.cmEvent(ev)
-			continue
-		}
-		if ev.Type == rdma.ConnectRequest { // its listener has just been closed
-			_ = ev.ID.Reject(nil)
-			_ = ev.ID.Close()
-		}
+func (l *loop) takeEvent() {
+	ev, ok, err := l.ch.GetEvent()
+	if err != nil {
+		l.onErr(err)
+		return
+	}
+	if !ok {
+		return
+	}
+	key := ev.ID
+	if ev.Type == rdma.ConnectRequest {
+		key = ev.Listener
+	}
+	if o := l.owners[key]; o != nil {
+		o.cmEvent(ev)
+		return
+	}
+	if ev.Type == rdma.ConnectRequest { // its listener has just been closed
+		_ = ev.ID.Reject(nil)
+		_ = ev.ID.Close()
 	}
 }
 
@@ -140,7 +128,7 @@ func (l *loop) stop() error {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
-	close(l.quit)
+	l.ch.Wake()
 	<-l.done
 	return l.ch.Close()
 }

@@ -297,6 +297,7 @@ func (s *Socket) connected() {
 	if err := datapath.CompleteToken(qt, datapath.OpConnect); err != nil {
 		s.e.log.Error("complete connect token", "err", err)
 	}
+	s.e.waiters.wake(qt)
 }
 
 func (s *Socket) failed(err *ConnectError) {
@@ -366,6 +367,7 @@ func (s *Socket) accepted(qt datapath.Token) {
 	if err != nil {
 		s.e.log.Error("complete accept token", "err", err)
 	}
+	s.e.waiters.wake(qt)
 }
 
 // abandon cuts a connection that nobody will accept.
@@ -381,6 +383,7 @@ func (e *Engine) failToken(qt datapath.Token, err syscall.Errno) {
 	if ferr := datapath.FailToken(qt, err); ferr != nil {
 		e.log.Error("fail token", "err", ferr)
 	}
+	e.waiters.wake(qt)
 }
 
 // ---- Close ------------------------------------------------------------------------------

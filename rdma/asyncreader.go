@@ -28,7 +28,7 @@ func startAsyncReader(d *device) (*asyncReader, error) {
 		defer close(a.done)
 		for {
 			select {
-			case <-read.ready:
+			case <-read.watch():
 			case <-a.quit:
 				return
 			}

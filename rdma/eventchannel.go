@@ -65,7 +65,13 @@ func newEventChannel() (*eventChannel, error) {
 }
 
 // Readable implements [EventChannel].
-func (ch *eventChannel) Readable() <-chan struct{} { return ch.read.ready }
+func (ch *eventChannel) Readable() <-chan struct{} { return ch.read.watch() }
+
+// Wait implements [EventChannel].
+func (ch *eventChannel) Wait() (events bool) { return ch.read.wait() }
+
+// Wake implements [EventChannel].
+func (ch *eventChannel) Wake() { ch.read.wake() }
 
 // GetEvent implements [EventChannel].
 //

@@ -23,7 +23,7 @@ type Fabric interface {
 
 // EventChannel is a CM event channel. One goroutine, its loop, makes every call on the
 // channel and on the ids that belong to it; only Readable's channel may be watched by
-// others too.
+// others too, and anybody may call Wake. A loop waits either on Readable or in Wait.
 type EventChannel interface {
 	// CreateID makes an id in port space RDMA_PS_TCP whose events come on this channel.
 	CreateID() (ID, error)
@@ -31,6 +31,14 @@ type EventChannel interface {
 	// Readable delivers a value when events may be waiting. The loop then calls
 	// GetEvent until ok is false, which arms Readable again.
 	Readable() <-chan struct{}
+
+	// Wait parks the loop until events may be waiting, which events says, or until Wake.
+	// It saves the way over another goroutine that Readable takes. The loop may take as
+	// many events as it likes before it waits again.
+	Wait() (events bool)
+	// Wake ends the Wait that is under way, or the next one. It may be called by anybody, at
+	// any time before Close.
+	Wake()
 
 	// GetEvent takes the next event without blocking. The event is a copy: it has been
 	// acknowledged. ok is false when there is none.

@@ -47,6 +47,7 @@ func (e eventfd) watch() *readable {
 	e.t.Helper()
 	r, err := watchReadable(e.fd, "test")
 	require.NoError(e.t, err)
+	r.watch()
 	return r
 }
 
@@ -111,6 +112,83 @@ func TestWatchLosesNoWakeUpUnderLoad(t *testing.T) {
 			taken++
 		}
 		r.arm()
+	}
+	writers.Wait()
+}
+
+func TestAWaitEndsWithAnEventOrAWake(t *testing.T) {
+	e := newEventfd(t)
+	r, err := watchReadable(e.fd, "test")
+	require.NoError(t, err)
+	defer r.close()
+	e.post()
+	require.True(t, r.wait(), "was there before")
+	require.True(t, r.wait(), "and still is")
+	require.True(t, e.take())
+	r.wake()
+	require.False(t, r.wait(), "woken before")
+	r.wake()
+	e.post()
+	require.True(t, r.wait(), "a wake hides no event")
+	require.True(t, e.take())
+	for range 1000 { // whichever comes first
+		ended := make(chan bool)
+		go func() { ended <- r.wait() }()
+		r.wake()
+		require.False(t, receive(t, ended))
+		go func() { ended <- r.wait() }()
+		e.post()
+		for !receive(t, ended) { // what is left of the wake
+			go func() { ended <- r.wait() }()
+		}
+		require.True(t, e.take())
+	}
+}
+
+func receive(t *testing.T, ch <-chan bool) bool {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(patience):
+		require.FailNow(t, "still waiting")
+		return false
+	}
+}
+
+func TestWaitsLoseNothingUnderLoad(t *testing.T) {
+	const n = 20000
+	e := newEventfd(t)
+	r, err := watchReadable(e.fd, "test")
+	require.NoError(t, err)
+	defer r.close()
+	var mu sync.Mutex
+	queued := 0
+	var writers sync.WaitGroup
+	writers.Go(func() {
+		for range n {
+			e.post()
+		}
+	})
+	writers.Go(func() {
+		for range n {
+			mu.Lock()
+			queued++
+			mu.Unlock()
+			r.wake()
+		}
+	})
+	for events, commands := 0, 0; events < n || commands < n; {
+		mu.Lock()
+		commands += queued
+		queued = 0
+		mu.Unlock()
+		if events == n && commands == n {
+			break
+		}
+		if r.wait() && e.take() {
+			events++
+		}
 	}
 	writers.Wait()
 }

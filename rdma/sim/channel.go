@@ -13,6 +13,7 @@ import (
 type channel struct {
 	host  *Host
 	ready chan struct{}
+	woken chan struct{} // capacity 1
 	rec   *track.Record
 
 	// Guarded by the network's mu.
@@ -32,6 +33,31 @@ type queued struct {
 
 // Readable implements [rdma.EventChannel].
 func (ch *channel) Readable() <-chan struct{} { return ch.ready }
+
+// Wait implements [rdma.EventChannel].
+func (ch *channel) Wait() (events bool) {
+	n := ch.host.net
+	n.mu.Lock()
+	events = len(ch.queue) != 0
+	n.mu.Unlock()
+	if events {
+		return true
+	}
+	select {
+	case <-ch.ready:
+		return true
+	case <-ch.woken:
+		return false
+	}
+}
+
+// Wake implements [rdma.EventChannel].
+func (ch *channel) Wake() {
+	select {
+	case ch.woken <- struct{}{}:
+	default:
+	}
+}
 
 // GetEvent implements [rdma.EventChannel].
 func (ch *channel) GetEvent() (rdma.Event, bool, error) {

@@ -119,6 +119,7 @@ func (h *Host) NewEventChannel() (rdma.EventChannel, error) {
 	ch := &channel{
 		host:  h,
 		ready: make(chan struct{}, 1),
+		woken: make(chan struct{}, 1),
 		ids:   make(map[*id]struct{}),
 		rec:   track.Open("event channel"),
 	}
