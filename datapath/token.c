@@ -77,8 +77,8 @@ void dp_tokens_fail(struct dp_engine *e, int err) {
     }
 }
 
-int dp_token_complete(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
-                      const demi_accept_result_t *ares) {
+static int complete(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
+                    const demi_accept_result_t *ares, bool quiet) {
     struct dp_engine *e;
     struct qt_slot *s = lock_token(qt, &e);
     if (!s)
@@ -90,10 +90,34 @@ int dp_token_complete(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
         rc = qt_complete_accept(&e->tokens, s, op, ret, ares);
     else
         rc = qt_complete(&e->tokens, s, op, ret);
-    if (rc == 0)
+    if (rc == 0 && quiet && s->watched) {
+        e->watch_reserved--;
+        e->done_seq++;
+        dp_ring(e);
+    } else if (rc == 0)
         dp_announce(e, s);
     dp_unlock(e);
     return rc;
+}
+
+int dp_token_complete(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
+                      const demi_accept_result_t *ares) {
+    return complete(qt, op, ret, ares, false);
+}
+
+int dp_token_complete_quietly(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
+                              const demi_accept_result_t *ares) {
+    return complete(qt, op, ret, ares, true);
+}
+
+bool dp_token_sets_up(demi_qtoken_t qt) {
+    struct dp_engine *e;
+    struct qt_slot *s = lock_token(qt, &e);
+    if (!s)
+        return false;
+    bool yes = s->opcode == DEMI_OPC_CONNECT || s->opcode == DEMI_OPC_ACCEPT;
+    dp_unlock(e);
+    return yes;
 }
 
 int dp_token_abandon(demi_qtoken_t qt) {

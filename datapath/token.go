@@ -96,27 +96,31 @@ func AllocToken(e *Engine, qd int32, op Opcode) (Token, error) {
 	return Token(qt), err
 }
 
-// CompleteToken completes a token with its own opcode. EINVAL: not a pending token.
+// CompleteToken completes a token with its own opcode. Neither it nor the two below gives a
+// notice: the caller tells those who watch the token. EINVAL: not a pending token.
 func CompleteToken(qt Token, op Opcode) error {
-	return errnoErr(C.dp_token_complete(C.demi_qtoken_t(qt), C.enum_demi_opcode(op), 0, nil))
+	return errnoErr(C.dp_token_complete_quietly(C.demi_qtoken_t(qt), C.enum_demi_opcode(op), 0, nil))
 }
 
 // CompleteAccept completes an accept token. EINVAL: not a pending token.
 func CompleteAccept(qt Token, r AcceptResult) error {
-	return errnoErr(C.dp_token_complete(C.demi_qtoken_t(qt), C.DEMI_OPC_ACCEPT, 0,
+	return errnoErr(C.dp_token_complete_quietly(C.demi_qtoken_t(qt), C.DEMI_OPC_ACCEPT, 0,
 		(*C.demi_accept_result_t)(unsafe.Pointer(&r))))
 }
 
 // FailToken completes a token as failed. EINVAL: not a pending token.
 func FailToken(qt Token, errno syscall.Errno) error {
-	return errnoErr(C.dp_token_complete(C.demi_qtoken_t(qt), C.DEMI_OPC_FAILED,
+	return errnoErr(C.dp_token_complete_quietly(C.demi_qtoken_t(qt), C.DEMI_OPC_FAILED,
 		C.int64_t(errno), nil))
 }
 
 // AbandonToken frees a pending token that was never shown to the application.
 func AbandonToken(qt Token) error { return errnoErr(C.dp_token_abandon(C.demi_qtoken_t(qt))) }
 
-// WatchToken asks for a NoticeToken when qt completes; done if it has completed already, in
+// SetsUp says whether a live token is one of connect or accept, which no completion queue moves.
+func SetsUp(qt Token) bool { return bool(C.dp_token_sets_up(C.demi_qtoken_t(qt))) }
+
+// WatchToken asks for a NoticeToken when the data plane completes qt; done if it has completed already, in
 // which case no notice comes. A watched token belongs to its watcher: WaitNextN does not
 // take it. EINVAL: no such token.
 func WatchToken(qt Token) (done bool, err error) {

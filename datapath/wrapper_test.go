@@ -109,7 +109,7 @@ func TestAWatchedTokenRingsTheNoticeDescriptor(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, done)
 	require.Zero(t, e.Notices(nil))
-	go func() { _ = datapath.CompleteToken(qt, datapath.OpClose) }()
+	go func() { _ = datapath.AbandonToken(qt) }()
 	poll := []unix.PollFd{{Fd: int32(e.NoticeFD()), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(poll, int(patience.Milliseconds()))
@@ -124,8 +124,32 @@ func TestAWatchedTokenRingsTheNoticeDescriptor(t *testing.T) {
 	require.Equal(t, 1, e.Notices(buf))
 	require.Equal(t, datapath.Notice{Kind: datapath.NoticeToken, Cookie: uint64(qt)}, buf[0])
 	var r datapath.Result
-	require.NoError(t, datapath.RedeemToken(qt, &r))
+	require.ErrorIs(t, datapath.RedeemToken(qt, &r), syscall.EINVAL)
 	require.ErrorIs(t, datapath.UnwatchToken(qt), syscall.EINVAL)
+}
+
+func TestAWatchedTokenThatTheControlPlaneCompletesRingsNothing(t *testing.T) {
+	e := newEngine(t)
+	buf := make([]datapath.Notice, 4)
+	for range 200 { // more than there are places for notices
+		qt, err := datapath.AllocToken(e, 500, datapath.OpConnect)
+		require.NoError(t, err)
+		require.True(t, datapath.SetsUp(qt))
+		_, err = datapath.WatchToken(qt)
+		require.NoError(t, err)
+		require.NoError(t, datapath.CompleteToken(qt, datapath.OpConnect))
+		require.Zero(t, e.Notices(buf))
+		n, err := datapath.WaitNextN(e, make([]datapath.Result, 1), 0)
+		require.True(t, datapath.IsTimeout(err), "it is its watcher's: %v", err)
+		require.Zero(t, n)
+		var r datapath.Result
+		require.NoError(t, datapath.RedeemToken(qt, &r))
+		require.False(t, datapath.SetsUp(qt))
+	}
+	qt, err := datapath.AllocToken(e, 500, datapath.OpClose)
+	require.NoError(t, err)
+	require.False(t, datapath.SetsUp(qt))
+	require.NoError(t, datapath.AbandonToken(qt))
 }
 
 func TestMemoryIsBytesUntilItIsFreed(t *testing.T) {

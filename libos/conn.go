@@ -133,16 +133,12 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 	case connfsm.CreateID:
 		err = c.createID()
 	case connfsm.ResolveAddr:
-		err = c.id.ResolveAddr(netip.AddrPort{}, c.dst, c.d.cfg.ResolveTimeout)
+		err = c.resolveAddr()
 	case connfsm.CreateQP:
 		if c.createQP() {
 			return connfsm.Event{Kind: connfsm.QPReady}, true
 		}
 	case connfsm.ResolveRoute:
-		// What it is without that is the route's; the peer learns of it from the request.
-		if terr := c.id.SetAckTimeout(ackTimeout); terr != nil {
-			c.log.Debug("set the ACK timeout", "conn", c.name(), "err", terr)
-		}
 		err = c.id.ResolveRoute(c.d.cfg.ResolveTimeout)
 	case connfsm.ConnectPeer:
 		if err = c.id.Connect(c.ep.request(c.id)); err == nil {
@@ -265,6 +261,18 @@ func (c *conn) createID() error {
 	}
 	c.id = id
 	c.d.loop.owners[id] = c
+	return nil
+}
+
+// resolveAddr has the address resolved, and sets meanwhile what the route must know.
+func (c *conn) resolveAddr() error {
+	if err := c.id.ResolveAddr(netip.AddrPort{}, c.dst, c.d.cfg.ResolveTimeout); err != nil {
+		return err
+	}
+	// What it is without that is the route's; the peer learns of it from the request.
+	if err := c.id.SetAckTimeout(ackTimeout); err != nil {
+		c.log.Debug("set the ACK timeout", "conn", c.name(), "err", err)
+	}
 	return nil
 }
 

@@ -134,10 +134,9 @@ func (d *dataEndpoint) reply(rdma.ID) rdma.ConnParam {
 	}
 }
 
+// attach does what whoever waits for the connection needs; settle, on the loop's next turn, what
+// nobody waits for.
 func (d *dataEndpoint) attach(id rdma.ID) error {
-	if err := d.qp.SetMinRNRTimer(minRNRTimer); err != nil {
-		return err
-	}
 	if err := d.dp.SetPeer(id.RemoteAddr()); err != nil {
 		return err
 	}
@@ -151,9 +150,21 @@ func (d *dataEndpoint) attach(id rdma.ID) error {
 	if errno(err) == syscall.EINVAL && !d.s.open() {
 		err = syscall.ECANCELED // closed just now; the state machine will hear of it next
 	}
-	d.e.house.kick()
-	d.refill()
+	d.e.loop.post(d.settle)
 	return err
+}
+
+// settle ends the set-up of a connection, behind the back of its user.
+func (d *dataEndpoint) settle() {
+	d.e.house.kick()
+	if d.qp != nil {
+		// Credits keep receivers ready, so this shortens waits that should not be. A queue pair
+		// that has broken meanwhile, or was flushed, refuses.
+		if err := d.qp.SetMinRNRTimer(minRNRTimer); err != nil {
+			d.e.log.Debug("set the RNR timer", "err", err)
+		}
+	}
+	d.refill()
 }
 
 // refill has the pool replace the queue pair that is ours, once.

@@ -446,6 +446,7 @@ func (s *Socket) CloseAsync() (datapath.Token, error) {
 		if err := datapath.CompleteToken(qt, datapath.OpClose); err != nil {
 			s.e.log.Error("complete close token", "err", err)
 		}
+		s.e.waiters.wake(qt)
 	})
 	return qt, nil
 }

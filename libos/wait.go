@@ -3,6 +3,7 @@ package libos
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -138,7 +139,11 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 			break
 		}
 	}
-	e.house.kick()
+	// The loop completes connects and accepts by itself. Whoever waits for anything else needs
+	// somebody who looks at the completion queues.
+	if slices.ContainsFunc(qts, func(qt datapath.Token) bool { return !datapath.SetsUp(qt) }) {
+		e.house.kick()
+	}
 	for {
 		if i, err := redeemFirst(qts, &r); !errors.Is(err, syscall.ETIMEDOUT) {
 			return i, r, resultErr(&r, err)
