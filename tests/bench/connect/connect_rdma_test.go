@@ -53,6 +53,7 @@ func BenchmarkConnect(b *testing.B) {
 	}
 	active, passive := map[string][]figures{}, map[string][]figures{}
 	const warmUp = 2
+	tools := map[string][]figures{}
 	for round := range rounds(b) + warmUp {
 		for i := range matches {
 			m := matches[(round+i)%len(matches)]
@@ -60,6 +61,10 @@ func BenchmarkConnect(b *testing.B) {
 			if round >= warmUp {
 				active[m.String()], passive[m.String()] = append(active[m.String()], a), append(passive[m.String()], p)
 			}
+		}
+		if round >= warmUp && round%toolsEvery == 0 {
+			tools["cmtime"] = append(tools["cmtime"], cmtime(b))
+			tools["ucmatose"] = append(tools["ucmatose"], ucmatose(b))
 		}
 	}
 	var out strings.Builder
@@ -70,18 +75,31 @@ func BenchmarkConnect(b *testing.B) {
 		table(&out, name+", connecting side", active[name], active[first])
 		table(&out, name+", accepting side", passive[name], passive[first])
 	}
+	fmt.Fprintf(&out, "cmtime -c %d, share of one connection (all of them take each step at once)\n", toolConns)
+	steps(&out, tools["cmtime"])
+	fmt.Fprintf(&out, "ucmatose -C 0: a process with one connection; one connection more, with its end\n")
+	steps(&out, tools["ucmatose"])
 	fmt.Println(out.String())
 }
+
+const toolsEvery = 4 // rounds
 
 // table prints the steps of one side and the ratio of the whole to that of librdmacm alone.
 func table(out *strings.Builder, title string, rows, alone []figures) {
 	fmt.Fprintf(out, "%s\n", title)
-	for _, name := range slices.Sorted(maps.Keys(rows[0])) {
-		s := spreadOf(column(rows, name))
-		fmt.Fprintf(out, "  %-12s %7.0f (%.0f to %.0f)\n", name, s.median/1e3, s.low/1e3, s.high/1e3)
-	}
+	steps(out, rows)
 	r := spreadOf(ratios(column(rows, total), column(alone, total)))
 	fmt.Fprintf(out, "  total to rdma_cm alone: %s; goals: %s, %s\n", r, r.verdict(1.1), r.verdict(1))
+}
+
+func steps(out *strings.Builder, rows []figures) {
+	if len(rows) == 0 {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(rows[0])) {
+		s := spreadOf(column(rows, name))
+		fmt.Fprintf(out, "  %-13s %7.0f (%.0f to %.0f)\n", name, s.median/1e3, s.low/1e3, s.high/1e3)
+	}
 }
 
 const total = "total" // the step that is the whole

@@ -86,7 +86,6 @@ func libosConnect() error {
 		up := time.Now()
 		fmt.Printf("up total %d\n", up.Sub(start))
 		told := time.Now()
-		p := s.Info().Phases
 		if err := s.SetLinger(0); err != nil {
 			return err
 		}
@@ -96,9 +95,10 @@ func libosConnect() error {
 		if err := e.Quiesce(ctx); err != nil {
 			return err
 		}
-		end := time.Now()
-		fmt.Printf("down release %d start %d addr %d qp %d route %d sent %d established %d ready %d token %d\n",
-			end.Sub(told), p.Started.Sub(start), p.AddrResolved.Sub(start), p.QPReady.Sub(start), p.RouteResolved.Sub(start),
+		fmt.Printf("down release %d\n", time.Since(told))
+		p := s.Info().Phases // asks the system for the device's addresses: no part of a connection
+		fmt.Printf("steps start %d addr %d qp %d route %d sent %d established %d ready %d token %d\n",
+			p.Started.Sub(start), p.AddrResolved.Sub(start), p.QPReady.Sub(start), p.RouteResolved.Sub(start),
 			p.Sent.Sub(start), p.Established.Sub(start), p.Ready.Sub(start), up.Sub(start))
 	}
 	return nil
@@ -142,9 +142,7 @@ func libosServe() error {
 		if err != nil {
 			return err
 		}
-		p := s.Info().Phases
-		fmt.Printf("up qp %d accept %d confirm %d total %d ready %d\n", p.QPReady.Sub(p.Started), p.Sent.Sub(p.QPReady),
-			p.Established.Sub(p.Sent), p.Established.Sub(p.Started), p.Ready.Sub(p.Established))
+		fmt.Println("up")
 		if qt, err = s.Pop(); err != nil {
 			return err
 		}
@@ -156,5 +154,8 @@ func libosServe() error {
 			return err
 		}
 		fmt.Println("down")
+		p := s.Info().Phases // asks the system for the device's addresses: no part of a connection
+		fmt.Printf("steps qp %d accept %d confirm %d total %d ready %d\n", p.QPReady.Sub(p.Started), p.Sent.Sub(p.QPReady),
+			p.Established.Sub(p.Sent), p.Established.Sub(p.Started), p.Ready.Sub(p.Established))
 	}
 }

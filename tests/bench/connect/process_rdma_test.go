@@ -39,10 +39,8 @@ type process struct {
 	stdin io.WriteCloser
 	out   *bufio.Scanner
 	port  string // where a server listens
+	steps bool   // tells of its steps when all is over
 }
-
-// figures are times in nanoseconds, by the name of the step.
-type figures map[string]float64
 
 func bareProgram(tb testing.TB) string {
 	tb.Helper()
@@ -75,7 +73,7 @@ func start(tb testing.TB, bare string, c contestant, role string, under ...strin
 		}
 		args = append(under, bare, role, addr, privateData(tb, kind))
 	}
-	p := &process{cmd: exec.CommandContext(tb.Context(), args[0], args[1:]...)}
+	p := &process{steps: !c.bare, cmd: exec.CommandContext(tb.Context(), args[0], args[1:]...)}
 	p.cmd.Env = append(append(os.Environ(), roleEnv+"="+role), c.env...)
 	p.cmd.Stderr = os.Stderr
 	p.stdin, err = p.cmd.StdinPipe()
@@ -123,6 +121,12 @@ func cycleOf(tb testing.TB, client, server *process) (active, passive figures) {
 	server.figures(tb, "up", passive)
 	client.figures(tb, "down", active)
 	server.figures(tb, "down", passive)
+	if client.steps {
+		client.figures(tb, "steps", active)
+	}
+	if server.steps {
+		server.figures(tb, "steps", passive)
+	}
 	return active, passive
 }
 

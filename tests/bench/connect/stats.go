@@ -49,3 +49,6 @@ func (s spread) verdict(goal float64) string {
 }
 
 func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f to %.2f)", s.median, s.low, s.high) }
+
+// figures are times in nanoseconds, by the name of the step.
+type figures map[string]float64
