@@ -141,7 +141,7 @@ int dp_engine_destroy(struct dp_engine *e) {
         close(e->wake_fd);
         close(e->notice_fd);
         e->wake_fd = e->notice_fd = -1;
-        e->notice_rung = e->notice_housekeeper = e->parked = false;
+        e->notice_rung = e->notice_housekeeper = e->parked = e->watched_over = false;
         free(e->watch_ring);
         e->watch_ring = NULL;
         e->watch_cap = e->watch_head = e->watch_tail = e->watch_reserved = 0;

@@ -331,6 +331,7 @@ struct dp_engine {
     uint32_t rings;    /* DP_RING_* */
     uint32_t sleepers; /* threads asleep, the leader included */
     bool leader;       /* one of them polls the channels */
+    bool watched_over; /* the housekeeper has armed the CQs and watches the channels */
     bool parked;       /* the housekeeper waits for DP_NOTICE_HOUSEKEEPER */
     bool alive;
     int aborted; /* errno of dp_engine_abort, or 0 */

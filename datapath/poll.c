@@ -117,12 +117,14 @@ int dp_engine_arm(struct dp_engine *e) {
         if (dp_poll_locked(e) > 0)
             rc = EAGAIN;
     }
+    e->watched_over = rc == 0;
     dp_unlock(e);
     return rc;
 }
 
 int dp_engine_channel_event(struct dp_engine *e) {
     dp_lock(e);
+    e->watched_over = false;
     dp_channel_drain(e);
     int total = dp_poll_locked(e);
     if (e->leader) {

@@ -154,6 +154,10 @@ static void sleep_leader(struct dp_engine *e, int64_t left, int cancel) {
     for (nfds_t i = 1; i < n; i++) {
         if (fds[i].revents) {
             dp_channel_drain(e);
+            if (e->watched_over) { /* the housekeeper does not see this event any more */
+                e->watched_over = false;
+                e->parked = true;
+            }
             break;
         }
     }
