@@ -103,11 +103,11 @@ func (l *loop) takeEvent() {
 	if !ok {
 		return
 	}
-	key := ev.ID
-	if ev.Type == rdma.ConnectRequest {
-		key = ev.Listener
+	o := l.owners[ev.ID]
+	if o == nil && ev.Type == rdma.ConnectRequest { // whose id is new
+		o = l.owners[ev.Listener]
 	}
-	if o := l.owners[key]; o != nil {
+	if o != nil {
 		o.cmEvent(ev)
 		return
 	}
