@@ -35,7 +35,7 @@ type Program struct {
 	Flags    []string // for the compiler
 	Libs     []string // for the linker: -libverbs
 	Args     []string // for the program
-	// Limit ends a program that hangs; two minutes if it is 0.
+	// Limit ends a program that hangs; ten minutes if it is 0.
 	Limit time.Duration
 }
 
@@ -152,7 +152,7 @@ func execute(t *testing.T, p Program, s Sanitizer, bin string) ([]byte, error) {
 	t.Helper()
 	limit := p.Limit
 	if limit == 0 {
-		limit = 2 * time.Minute
+		limit = 10 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
