@@ -44,7 +44,8 @@ HOT bool resolve(uintptr_t a, struct hit *h) {
 
 static void forget(struct arena_cache *cache) {
     for (uint32_t i = 0; i < ARENA_MEMO; i++)
-        cache->memo[i] = (struct arena_memo){.block = &arena_no_block, .want = UINT64_MAX};
+        cache->memo[i] = (struct arena_memo){
+            .block = &arena_no_block, .want = UINT64_MAX, .home = &cache->classes[0]};
 }
 
 void arena_cache_init(struct arena_cache *cache) {
@@ -211,7 +212,7 @@ int arena_sgaalloc(struct arena_cache *cache, size_t size, demi_sgarray_t *sga) 
     __atomic_store_n(&b->state, s | ARENA_APP, __ATOMIC_RELEASE);
     fill(sga, b->addr, s, lead, (uint32_t)size);
     if (cache && lead)
-        arena_remember(cache, (uintptr_t)sga->sga_buf, b, s | ARENA_APP);
+        arena_remember(cache, (uintptr_t)sga->sga_buf, b, s | ARENA_APP, &cache->classes[b->class]);
     return 0;
 }
 
@@ -262,8 +263,11 @@ int arena_check_cached(struct arena_cache *cache, const demi_sgarray_t *sga) {
     if ((s & mask) != want)
         return EINVAL;
     if (sga->sga_buf && __atomic_load_n(&h.block->owner, __ATOMIC_RELAXED) == cache->id &&
-        __atomic_load_n(&h.block->lead, __ATOMIC_RELAXED) == ARENA_LEAD)
-        arena_remember(cache, (uintptr_t)sga->sga_buf, h.block, want);
+        __atomic_load_n(&h.block->lead, __ATOMIC_RELAXED) == ARENA_LEAD) {
+        uint32_t class = __atomic_load_n(&h.block->class, __ATOMIC_RELAXED);
+        if (class < ARENA_CLASSES) /* of a block that has become another one: any will do */
+            arena_remember(cache, (uintptr_t)sga->sga_buf, h.block, want, &cache->classes[class]);
+    }
     return 0;
 }
 

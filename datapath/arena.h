@@ -86,8 +86,8 @@ struct arena_cache {
     struct arena_memo {
         uintptr_t buf; /* sga_buf */
         struct arena_block *block;
-        uint64_t want; /* its state but for the references while the application holds it so */
-        uint64_t spare;
+        uint64_t want;                  /* its state while only the application holds it, and so */
+        struct arena_cache_class *home; /* where it goes when it is free */
     } memo[ARENA_MEMO];
 };
 

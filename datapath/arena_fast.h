@@ -24,25 +24,27 @@ ARENA_HOT void arena_set_count(struct arena_cache_class *cc, uint32_t n) {
 
 /* Multiplicative hashing; the tag in the low bits takes part. */
 ARENA_HOT struct arena_memo *arena_memo(struct arena_cache *cache, uintptr_t buf) {
-    _Static_assert(ARENA_MEMO == 64, "the shift leaves 6 bits");
-    return &cache->memo[((uint32_t)buf * UINT32_C(0x9E3779B1)) >> 26];
+    _Static_assert(ARENA_MEMO == 64 && sizeof(struct arena_memo) == 32, "6 bits, times 32");
+    uint32_t at = ((uint32_t)buf * UINT32_C(0x9E3779B1)) >> 21 & (63u << 5);
+    return (struct arena_memo *)((uintptr_t)cache->memo + at);
 }
 
 /*
- * The application holds b as the array that begins at buf; state is the block's. Only arrays with a
- * lead of this cache's are remembered.
+ * The application, and nobody else, holds b as the array that begins at buf; state is the block's,
+ * home its class's. Only arrays with a lead of this cache's are remembered.
  */
 ARENA_HOT void arena_remember(struct arena_cache *cache, uintptr_t buf, struct arena_block *b,
-                              uint64_t state) {
+                              uint64_t state, struct arena_cache_class *home) {
     struct arena_memo *m = arena_memo(cache, buf);
     m->buf = buf;
     m->block = b;
-    m->want = state & ~ARENA_REFS;
+    m->want = state;
+    m->home = home;
 }
 
 /*
  * Whether arena_check would say 0, of an array of len bytes, more than 0, that begins where the
- * allocation does. Then its lead may be written.
+ * allocation does, and that nobody else holds. Then its lead may be written.
  */
 ARENA_HOT bool arena_check_fast(struct arena_cache *cache, const demi_sgarray_t *sga,
                                 uint32_t len) {
@@ -51,17 +53,19 @@ ARENA_HOT bool arena_check_fast(struct arena_cache *cache, const demi_sgarray_t 
     const struct arena_block *b = m->block;
     return m->buf == buf && sga->sga_numsegs == 1 &&
            (uintptr_t)sga->sga_segs[0].sgaseg_buf == (buf & ~(uintptr_t)ARENA_TAG) + ARENA_LEAD &&
-           (__atomic_load_n(&b->state, __ATOMIC_ACQUIRE) & ~ARENA_REFS) == m->want &&
+           __atomic_load_n(&b->state, __ATOMIC_ACQUIRE) == m->want &&
            __atomic_load_n(&b->owner, __ATOMIC_RELAXED) == cache->id &&
            len + ARENA_LEAD <= __atomic_load_n(&b->size, __ATOMIC_RELAXED);
 }
 
-/* A free block of size bytes with one reference, of a class that has one. */
-ARENA_HOT struct arena_block *arena_take_warmest(struct arena_cache_class *cc, uint32_t size) {
+/*
+ * A free block with one reference, of a class that has one. Its size counts only once the
+ * application holds it, and is set then.
+ */
+ARENA_HOT struct arena_block *arena_take_warmest(struct arena_cache_class *cc) {
     uint32_t n = cc->n - 1;
     struct arena_block *b = cc->blocks[n];
     arena_set_count(cc, n);
-    __atomic_store_n(&b->size, size, __ATOMIC_RELAXED);
     /* The tag grows by 1. From its end it goes back to 0, and carries what is set anyway. */
     uint64_t s = (__atomic_load_n(&b->state, __ATOMIC_RELAXED) + 1) | ARENA_REF;
     __atomic_store_n(&b->state, s, __ATOMIC_RELEASE);
@@ -69,24 +73,24 @@ ARENA_HOT struct arena_block *arena_take_warmest(struct arena_cache_class *cc, u
 }
 
 /* The same, or NULL: none in the cache. */
-ARENA_HOT struct arena_block *arena_take_fast(struct arena_cache *cache, uint32_t class,
-                                              uint32_t size) {
+ARENA_HOT struct arena_block *arena_take_fast(struct arena_cache *cache, uint32_t class) {
     struct arena_cache_class *cc = &cache->classes[class];
-    return __builtin_expect(cc->n != 0, 1) ? arena_take_warmest(cc, size) : NULL;
+    return __builtin_expect(cc->n != 0, 1) ? arena_take_warmest(cc) : NULL;
 }
 
 /*
- * As arena_give behind the lead, of a block of this cache with one reference, and for an engine
- * that remembers it. Nobody else can know such a block, so that its state needs no atomic change,
- * and it has no other reference.
+ * As arena_give behind the lead, of a block of home, a class of this cache, with one reference, and
+ * for an engine that remembers it. Nobody else can know such a block, so that its state needs no
+ * atomic change, and it has no other reference.
  */
-ARENA_HOT void arena_give_fast(struct arena_cache *cache, struct arena_block *b, uint32_t len,
-                               const struct sockaddr_in *addr, demi_sgarray_t *sga) {
+ARENA_HOT void arena_give_fast(struct arena_cache *cache, struct arena_cache_class *home,
+                               struct arena_block *b, uint32_t len, const struct sockaddr_in *addr,
+                               demi_sgarray_t *sga) {
     __atomic_store_n(&b->size, ARENA_LEAD + len, __ATOMIC_RELAXED);
     uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED) + (ARENA_APP - ARENA_REF);
     __atomic_store_n(&b->state, s, __ATOMIC_RELEASE);
     uintptr_t buf = b->addr | (s & ARENA_TAG);
-    arena_remember(cache, buf, b, s);
+    arena_remember(cache, buf, b, s, home);
     sga->sga_buf = (void *)buf;
     sga->sga_numsegs = 1;
     sga->sga_segs[0].sgaseg_buf = (void *)(b->addr + ARENA_LEAD);
@@ -104,8 +108,8 @@ ARENA_HOT bool arena_sgafree_fast(struct arena_cache *cache, const demi_sgarray_
                              __atomic_load_n(&b->owner, __ATOMIC_RELAXED) != cache->id,
                          0))
         return false;
-    /* b->class stays while the block is held; a full cache and references are for the other. */
-    struct arena_cache_class *cc = &cache->classes[__atomic_load_n(&b->class, __ATOMIC_RELAXED)];
+    /* The block's class stays while it is held; a full cache and references are for the other. */
+    struct arena_cache_class *cc = m->home;
     uint32_t n = cc->n;
     if (__builtin_expect(n == cc->cap, 0))
         return false;

@@ -211,6 +211,7 @@ int dp_conn_set_peer(struct dp_conn *c, const struct sockaddr *addr, socklen_t l
 static void init_fast(struct dp_conn *c) {
     uint32_t in_line = c->max_inline > FRAME_HEADER_SIZE ? c->max_inline - FRAME_HEADER_SIZE : 0;
 
+    c->fast.result.opcode = DEMI_OPC_POP;
     c->fast.turn = UINT64_MAX; /* nothing has been pushed yet */
     c->fast.recv_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, 0);
     c->fast.cq = c->cq->cq;
@@ -239,6 +240,7 @@ static int tie(struct dp_conn *c, int32_t qd) {
         return EINVAL;
     dp_qd_set(q, DP_QD_CONNECTED, c);
     c->qd = qd;
+    c->fast.result.qd = qd;
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* The table of engines, and the engine's lock. */
 #include "internal.h"
+#include "process.h"
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -9,6 +10,7 @@
  * up at any time. What is big in them is freed.
  */
 struct dp_engine *dp_engines[QT_ENGINE_MAX + 2]; /* atomic; the last is of no engine */
+struct dp_engine dp_no_engine = {.lock = {DP_MUTEX_TAKEN}};
 static struct dp_mutex engines_lock;
 static uint32_t engines_next; /* where to look first, so that indices are reused late */
 

@@ -38,6 +38,8 @@ static __attribute__((noinline)) int pop_locked(struct dp_conn *c, int32_t qd,
                                                 demi_qtoken_t *qt_out) {
     struct dp_engine *e = c->engine;
 
+    if (c == &dp_no_conn) /* the entry stays as it is while its engine is locked */
+        return pop_unlocked(dp_qd_entry(qd)->engine, qd, qt_out, false);
     enter(e);
     int rc = dp_pop_slow(c, qd, qt_out);
     dp_unlock(e);
@@ -50,7 +52,7 @@ static __attribute__((noinline)) int next_pop(struct dp_conn *c, int32_t qd,
     struct dp_engine *e = c->engine;
 
     enter(e); /* another pop of c, perhaps */
-    if (c->fast.no || !qt_quick_reserve(&e->tokens, &e->quick.pop))
+    if (c->fast.no || !TAILQ_EMPTY(&e->held) || !qt_quick_reserve(&e->tokens, &e->quick.pop))
         return pop_locked(c, qd, qt_out);
     e->quick.used = true;
     e->quick.pop_conn = c;
@@ -58,14 +60,8 @@ static __attribute__((noinline)) int next_pop(struct dp_conn *c, int32_t qd,
     return unlock(e);
 }
 
-HOT int pop(int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
-    struct dp_engine *e;
-
-    if (DP_UNLIKELY(!qt_out))
-        return pop_any(qd, qt_out, of_demi);
-    struct dp_conn *c = lock_conn(qd, &e);
-    if (DP_UNLIKELY(!c))
-        return pop_unlocked(e, qd, qt_out, of_demi);
+/* A pop of c, whose engine is locked. */
+HOT int pop_on(struct dp_conn *c, struct dp_engine *e, int32_t qd, demi_qtoken_t *qt_out) {
     if (DP_UNLIKELY(c->fast.no))
         return pop_locked(c, qd, qt_out);
     if (DP_UNLIKELY(!e->quick.pop.next))
@@ -75,12 +71,40 @@ HOT int pop(int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
     return leave(e);
 }
 
+HOT int pop(int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
+    struct dp_engine *e;
+
+    if (DP_UNLIKELY(!qt_out))
+        return pop_any(qd, qt_out, of_demi);
+    struct dp_conn *c;
+
+    if (DP_UNLIKELY(!lock_conn(qd, &e, &c)))
+        return pop_unlocked(e, qd, qt_out, of_demi);
+    return pop_on(c, e, qd, qt_out);
+}
+
 int dp_pop(int32_t qd, demi_qtoken_t *qt_out) {
     return pop(qd, qt_out, false);
 }
 
-int demi_pop(demi_qtoken_t *qt_out, int qd) {
+/* As demi_pop, if it is not one on the thread's engine. */
+static __attribute__((noinline)) int pop_elsewhere(struct dp_engine *locked, int32_t qd,
+                                                   demi_qtoken_t *qt_out) {
+    if (locked)
+        (void)unlock(locked);
     return pop(qd, qt_out, true);
+}
+
+int demi_pop(demi_qtoken_t *qt_out, int qd) {
+    struct dp_engine *e;
+
+    if (DP_UNLIKELY(!qt_out))
+        return pop_any(qd, qt_out, true);
+    struct dp_conn *c;
+
+    if (DP_UNLIKELY(!lock_own(qd, &e, &c)))
+        return pop_elsewhere(e, qd, qt_out);
+    return pop_on(c, e, qd, qt_out);
 }
 
 /* ---- Completions ----------------------------------------------------------------------- */
@@ -101,34 +125,38 @@ COLD void receive_refused(struct dp_conn *c, uint32_t slot, struct arena_block *
     dp_conn_break(c, rc > 0 ? rc : EIO, true);
 }
 
+/* What post_again says of a receive that has not been posted, beside a positive errno. */
+enum { NO_BLOCK = -1, NO_KEY = -2 };
+
 /*
- * Posts the receive in slot, whose message has been handed on, with another block. Whether there
- * is something to settle.
+ * Posts the receive in slot, whose message has been handed on, with another block. What is not 0
+ * is for not_posted.
  */
-HOT bool post_again(struct dp_engine *e, struct dp_conn *c, uint32_t slot) {
+HOT int post_again(struct dp_engine *e, struct dp_conn *c, uint32_t slot) {
     struct arena_cache_class *cc = c->fast.recv_class;
-    if (DP_UNLIKELY(cc->n == 0)) {
-        owe_receive(c, slot);
-        return true;
-    }
-    struct arena_block *b = arena_take_warmest(cc, c->fast.recv_sge.length);
-    uint64_t key = arena_key_fast(b, c->fast.slot);
-    if (DP_UNLIKELY(!key)) {
-        arena_unref(&e->cache, b);
-        owe_receive(c, slot);
-        return true;
-    }
+    c->fast.recv.wr_id = c->fast.recv_id | slot;
+    if (DP_UNLIKELY(cc->n == 0))
+        return NO_BLOCK;
+    struct arena_block *b = arena_take_warmest(cc);
     c->fast.rx[slot].block = b;
+    uint64_t key = arena_key_fast(b, c->fast.slot);
+    if (DP_UNLIKELY(!key))
+        return NO_KEY;
     c->fast.recv_sge.addr = b->addr;
     c->fast.recv_sge.lkey = (uint32_t)key;
-    c->fast.recv.wr_id = c->fast.recv_id | slot;
-    int rc = c->ops->post_recv(c->qp, &c->fast.recv, &e->bad_recv);
-    if (DP_UNLIKELY(rc)) {
-        receive_refused(c, slot, b, rc);
-        return true;
+    return c->ops->post_recv(c->qp, &c->fast.recv, &e->bad_recv);
+}
+
+COLD void not_posted(struct dp_conn *c, int rc) {
+    uint32_t slot = dp_wr_slot(c->fast.recv.wr_id);
+
+    if (rc != NO_BLOCK && rc != NO_KEY) {
+        receive_refused(c, slot, c->fast.rx[slot].block, rc);
+        return;
     }
-    flow_return_data(&c->flow);
-    return flow_data_credit_due(&c->flow);
+    if (rc == NO_KEY)
+        arena_unref(&c->engine->cache, c->fast.rx[slot].block);
+    owe_receive(c, slot);
 }
 
 /* The receives of a list are posted. */
@@ -156,11 +184,11 @@ struct awaited {
 /* Writes the result of a pop of c that gets a message. */
 HOT void give(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
               demi_qtoken_t qt, demi_qresult_t *out) {
-    out->qr_opcode = DEMI_OPC_POP;
-    out->qr_qd = c->qd;
+    memcpy(out, &c->fast.result, sizeof(c->fast.result));
     out->qr_qt = qt;
     out->qr_ret = 0;
-    arena_give_fast(&e->cache, b, bytes - FRAME_HEADER_SIZE, &c->sga_addr, &out->qr_value.sga);
+    arena_give_fast(&e->cache, c->fast.recv_class, b, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
+                    &out->qr_value.sga);
 }
 
 /* Hands a message to whoever waits in this very call. */
@@ -177,19 +205,34 @@ HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b,
 /* Completes a pop with a message, for whoever will wait for it. */
 HOT void give_later(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
                     struct qt_slot *s) {
-    arena_give_fast(&e->cache, b, bytes - FRAME_HEADER_SIZE, &c->sga_addr, &s->value.sga);
+    arena_give_fast(&e->cache, c->fast.recv_class, b, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
+                    &s->value.sga);
     (void)qt_finish(&e->tokens, s, DEMI_OPC_POP, 0);
     dp_announce(e, s);
 }
 
-/*
- * The receive in slot, whose message of so many bytes has been handed on, goes back. Whether there
- * is something to settle.
- */
-HOT bool give_back(struct dp_engine *e, struct dp_conn *c, uint32_t slot, uint32_t bytes) {
+/* A message of so many bytes has been handed on. */
+HOT void count_pop(struct dp_conn *c, uint32_t bytes) {
     c->fast.pops++;
     c->fast.bytes_in += bytes - FRAME_HEADER_SIZE;
-    return DP_LIKELY(c->rx_list == 1) ? post_again(e, c, slot) : post_later(c, slot);
+}
+
+/* A receive has been posted again; whether a CREDIT is due. */
+HOT bool posted(struct dp_conn *c) {
+    flow_return_data(&c->flow);
+    return flow_data_credit_due(&c->flow);
+}
+
+/* The receive in slot, whose message has been handed on, goes back. Whether to settle. */
+HOT bool give_back(struct dp_engine *e, struct dp_conn *c, uint32_t slot) {
+    if (c->rx_list != 1)
+        return post_later(c, slot);
+    int rc = post_again(e, c, slot);
+    if (DP_UNLIKELY(rc)) {
+        not_posted(c, rc);
+        return true;
+    }
+    return posted(c);
 }
 
 /* A message for the oldest pending pop. False: not that plain; nothing has changed. */
@@ -210,7 +253,8 @@ HOT bool received(struct dp_engine *e, struct dp_conn *c, const struct ibv_wc *w
         give_now(e, c, b, bytes, a);
     else
         give_later(e, c, b, bytes, s);
-    if (give_back(e, c, slot, bytes))
+    count_pop(c, bytes);
+    if (give_back(e, c, slot))
         dp_conn_dirty(c);
     return true;
 }
@@ -397,6 +441,19 @@ static __attribute__((noinline)) int settle_and_unlock(struct dp_conn *c) {
     return unlock(e);
 }
 
+/* The same, and its receive is to be posted later. */
+static __attribute__((noinline)) int list_and_unlock(struct dp_conn *c, uint32_t slot) {
+    if (post_later(c, slot))
+        return settle_and_unlock(c);
+    return c->engine->sleepers ? ring_and_unlock(c->engine) : unlock(c->engine);
+}
+
+/* The same, and its receive has not been posted. */
+COLD int refuse_and_unlock(struct dp_conn *c, int rc) {
+    not_posted(c, rc);
+    return settle_and_unlock(c);
+}
+
 /*
  * The pop beside the table gets a message of so many bytes, which came in b by the receive in slot.
  * Locked at entry.
@@ -408,31 +465,47 @@ HOT int take_quick(struct dp_engine *e, struct dp_conn *c, struct arena_block *b
     give(e, c, b, bytes, qt, qr_out);
     qt_quick_redeem(&e->tokens, &e->quick.pop, qt);
     e->done_seq++;
-    if (DP_UNLIKELY(give_back(e, c, slot, bytes)))
+    count_pop(c, bytes);
+    if (DP_UNLIKELY(c->rx_list != 1))
+        return list_and_unlock(c, slot);
+    int rc = post_again(e, c, slot);
+    if (DP_UNLIKELY(rc))
+        return refuse_and_unlock(c, rc);
+    if (DP_UNLIKELY(posted(c)))
         return settle_and_unlock(c);
     return DP_LIKELY(!e->sleepers) ? leave(e) : ring_and_unlock(e);
 }
 
 /* As poll_for, for the pop beside the table. Locked at entry. */
-static __attribute__((noinline)) int poll_quick(struct dp_engine *e, demi_qresult_t *qr_out,
-                                                const struct timespec *timeout) {
+HOT int poll_beside(struct dp_engine *e, demi_qresult_t *qr_out, const struct timespec *timeout) {
     struct dp_conn *c = e->quick.pop_conn;
 
     if (DP_UNLIKELY(c->fast.no & DP_NO_WAY ||
                     ((e->activity & 15) == 0 && TAILQ_NEXT(TAILQ_FIRST(&e->cqs), link))))
         return poll_for(e, e->quick.pop.live, qr_out, timeout);
     int n = c->ops->poll_cq(c->fast.cq, DP_POLL_BATCH, e->wc);
+    e = c->engine;
     if (DP_UNLIKELY(n != 1) && (n < 1 || (n == DP_POLL_BATCH) || (n = take_sends(e, n)) != 1))
         return poll_rest(e, qr_out, timeout, n);
     const struct ibv_wc *wc = &e->wc[0];
     uint64_t slot = wc->wr_id ^ c->fast.recv_id; /* small only if all else is the same */
-    uint32_t bytes = wc->byte_len;
     if (DP_UNLIKELY(slot >= c->rx_count || wc->status != IBV_WC_SUCCESS))
         return poll_rest(e, qr_out, timeout, n);
     struct arena_block *b = c->fast.rx[slot].block;
-    if (DP_UNLIKELY(!b || !flow_receive_data(&c->flow, (const uint8_t *)b->addr, bytes)))
+    uint32_t bytes = wc->byte_len;
+    if (DP_UNLIKELY(!b || !flow_receive_plain(&c->flow, (const uint8_t *)b->addr, bytes)))
         return poll_rest(e, qr_out, timeout, n);
     return take_quick(e, c, b, bytes, (uint32_t)slot, qr_out);
+}
+
+static __attribute__((noinline)) int poll_quick(struct dp_engine *e, demi_qresult_t *qr_out) {
+    return poll_beside(e, qr_out, NULL);
+}
+
+/* The same with a timeout, or NULL. */
+static __attribute__((noinline)) int poll_timed(struct dp_engine *e, demi_qresult_t *qr_out,
+                                                const struct timespec *timeout) {
+    return poll_beside(e, qr_out, timeout);
 }
 
 /* Takes the result of the push beside the table. Locked. */
@@ -456,14 +529,14 @@ HOT int wait_one(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec
     if (DP_UNLIKELY(!e || !qr_out || !dp_mutex_try(&e->lock)))
         return wait_any_one(qt, qr_out, timeout, of_demi);
     e->activity++;
-    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->held)))
-        return wait_unlocked(e, qt, qr_out, timeout); /* sends them first */
     if (qt == e->quick.push.live) {
         take_push(e, qt, qr_out);
         return leave(e);
     }
     if (DP_LIKELY(qt == e->quick.pop.live))
-        return poll_quick(e, qr_out, timeout);
+        return poll_timed(e, qr_out, timeout);
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->held)))
+        return wait_unlocked(e, qt, qr_out, timeout); /* sends them first */
     struct qt_slot *s = qt_slot_of(&e->tokens, qt);
     if (DP_UNLIKELY(!s))
         return unlock_invalid(e);
@@ -478,8 +551,34 @@ int dp_wait(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec *tim
     return wait_one(qt, qr_out, timeout, false);
 }
 
-int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *timeout) {
+/* As demi_wait, if its case is not that of most calls. */
+static __attribute__((noinline)) int wait_elsewhere(struct dp_engine *locked, demi_qtoken_t qt,
+                                                    demi_qresult_t *qr_out,
+                                                    const struct timespec *timeout) {
+    if (locked)
+        (void)unlock(locked);
     return wait_one(qt, qr_out, timeout, true);
+}
+
+int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *timeout) {
+    struct dp_engine *e = dp_process_mine;
+
+    if (DP_UNLIKELY(timeout || !qr_out))
+        return wait_elsewhere(NULL, qt, qr_out, timeout);
+    /* QT_NONE is no token, and would look like one that is not there. */
+    if (DP_UNLIKELY(qt == QT_NONE))
+        return wait_elsewhere(NULL, qt, qr_out, NULL);
+    if (DP_UNLIKELY(!dp_mutex_try(&e->lock)))
+        return wait_elsewhere(NULL, qt, qr_out, NULL);
+    if (qt == e->quick.push.live) {
+        e->activity++;
+        take_push(e, qt, qr_out);
+        return leave(e);
+    }
+    if (DP_UNLIKELY(qt != e->quick.pop.live))
+        return wait_elsewhere(e, qt, qr_out, timeout);
+    e->activity++;
+    return poll_quick(e, qr_out);
 }
 
 HOT int wait_any(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out, int *ready_offset,
@@ -536,8 +635,9 @@ COLD int sgafree_unlock(struct dp_engine *e, const demi_sgarray_t *sga) {
     return sgafree_slow(e, sga);
 }
 
+/* e may be NULL if it is not of_demi. */
 HOT int sgafree(struct dp_engine *e, demi_sgarray_t *sga, bool of_demi) {
-    if (DP_UNLIKELY(!sga || !e || __atomic_load_n(&dp_starving, __ATOMIC_RELAXED) ||
+    if (DP_UNLIKELY(!sga || (!of_demi && !e) || __atomic_load_n(&dp_starving, __ATOMIC_RELAXED) ||
                     !dp_mutex_try(&e->lock)))
         return of_demi ? sgafree_any(sga) : sgafree_slow(e, sga);
     if (DP_UNLIKELY(!arena_sgafree_fast(&e->cache, sga)))
@@ -550,5 +650,5 @@ int dp_sgafree(struct dp_engine *e, demi_sgarray_t *sga) {
 }
 
 int demi_sgafree(demi_sgarray_t *sga) {
-    return sgafree(dp_process_own, sga, true);
+    return sgafree(dp_process_mine, sga, true);
 }

@@ -72,20 +72,38 @@ COLD int ring_and_unlock(struct dp_engine *e) {
 /* ---- Descriptors ----------------------------------------------------------------------- */
 
 /*
- * Locks the engine of a descriptor whose connection takes pushes and pops. NULL: it is not
- * one, or somebody else has the lock; *locked is the engine that has been locked, or NULL.
+ * Locks the engine of a descriptor in use: its connection, or dp_no_conn if it takes no pushes and
+ * pops. False: it is not in use, or somebody else has the lock; *locked is the engine that has been
+ * locked, or NULL.
  */
-HOT struct dp_conn *lock_conn(int32_t qd, struct dp_engine **locked) {
+HOT bool lock_conn(int32_t qd, struct dp_engine **locked, struct dp_conn **c) {
     struct dp_qd *q = dp_qd_entry(qd);
     *locked = NULL;
     if (DP_UNLIKELY(!q))
-        return NULL;
+        return false;
     struct dp_engine *e = __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE);
     if (DP_UNLIKELY(!e || !dp_mutex_try(&e->lock)))
-        return NULL;
+        return false;
     *locked = e;
     /* It may have been freed, and even given to another engine, before we had the lock. */
-    return DP_LIKELY(__atomic_load_n(&q->engine, __ATOMIC_RELAXED) == e) ? q->live : NULL;
+    if (DP_UNLIKELY(__atomic_load_n(&q->engine, __ATOMIC_RELAXED) != e))
+        return false;
+    *c = q->live;
+    return true;
+}
+
+/* The same of a descriptor of the calling thread's engine, which takes no look-up. */
+HOT bool lock_own(int32_t qd, struct dp_engine **locked, struct dp_conn **c) {
+    struct dp_engine *e = dp_process_mine;
+    *locked = NULL;
+    if (DP_UNLIKELY(!dp_mutex_try(&e->lock)))
+        return false;
+    *locked = e;
+    const struct dp_qd *q = dp_qd_entry(qd);
+    if (DP_UNLIKELY(!q || __atomic_load_n(&q->engine, __ATOMIC_RELAXED) != e))
+        return false;
+    *c = q->live;
+    return true;
 }
 
 #endif

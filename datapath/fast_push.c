@@ -38,6 +38,8 @@ static __attribute__((noinline)) int push_locked(struct dp_conn *c, int32_t qd,
                                                  const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
     struct dp_engine *e = c->engine;
 
+    if (c == &dp_no_conn) /* the entry stays as it is while its engine is locked */
+        return push_unlocked(dp_qd_entry(qd)->engine, qd, sga, qt_out, false);
     enter(e);
     int rc = dp_push_slow(c, qd, sga, qt_out);
     dp_unlock(e);
@@ -69,14 +71,17 @@ COLD int push_refused(struct dp_conn *c, uint32_t len, int rc) {
     return 0;
 }
 
-/* There is no next token, or the last push's is there: makes room. False: no slot at hand. */
+/*
+ * There is no next token, or the last push's is there: makes room. False: no slot at hand, or
+ * pushes are held back, which the next wait looks after.
+ */
 static __attribute__((noinline)) bool next_push(struct dp_engine *e) {
     struct qt_quick *q = &e->quick.push;
     struct qt_slot *s = qt_quick_enter(&e->tokens, q, e->quick.push_qd, DEMI_OPC_PUSH);
 
     if (s)
         (void)qt_complete(&e->tokens, s, DEMI_OPC_PUSH, 0);
-    if (!qt_quick_reserve(&e->tokens, q))
+    if (!TAILQ_EMPTY(&e->held) || !qt_quick_reserve(&e->tokens, q))
         return false;
     e->quick.used = true;
     return true;
@@ -106,7 +111,7 @@ static __attribute__((noinline)) bool make_room(struct dp_conn *c) {
         c->fast.room = 0;
     }
     more = more < free ? more : free;
-    c->fast.room += more;
+    c->fast.room += (int32_t)more;
     c->tx_quiet += more;
     return true;
 }
@@ -117,7 +122,6 @@ static __attribute__((noinline)) bool make_room(struct dp_conn *c) {
  */
 HOT int post(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint32_t len, uint8_t *header,
              demi_qtoken_t *qt_out) {
-    c->fast.room--;
     c->tx_head++;
     c->fast.pushes++;
     c->fast.bytes_out += len;
@@ -151,6 +155,7 @@ static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
     }
     if ((!e->quick.push.next && !next_push(e)) || (c->fast.room == 0 && !make_room(c)))
         return push_locked(c, qd, sga, qt_out);
+    c->fast.room--;
     c->fast.turn = e->activity;
     if (second) {
         c->fast.again = e->activity;
@@ -168,31 +173,54 @@ static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
     return e->sleepers ? ring_and_unlock(e) : unlock(e);
 }
 
+/* The same; there was no room, and none has been taken. */
+static __attribute__((noinline)) int
+push_without_room(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+    c->fast.room = 0;
+    return push_second(c, qd, sga, qt_out);
+}
+
+/* A push on c, whose engine is locked. */
+HOT int push_on(struct dp_conn *c, struct dp_engine *e, int32_t qd, const demi_sgarray_t *sga,
+                demi_qtoken_t *qt_out) {
+    uint32_t len = sga->sga_segs[0].sgaseg_len;
+    if (DP_UNLIKELY(len - 1 >= c->fast.now || flow_data_credit(&c->flow) == 0))
+        return push_locked(c, qd, sga, qt_out);
+    /* If there is a next token, somebody has waited since the last push. */
+    if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga, len) || !e->quick.push.next))
+        return push_second(c, qd, sga, qt_out);
+    if (DP_UNLIKELY(--c->fast.room < 0))
+        return push_without_room(c, qd, sga, qt_out);
+    uint8_t *header = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
+    c->fast.turn = e->activity;
+    c->fast.send_sge[0].addr = (uintptr_t)header;
+    c->fast.send_sge[0].length = FRAME_HEADER_SIZE + len;
+    int rc = post(e, c, qd, len, header, qt_out);
+    if (DP_UNLIKELY(rc))
+        return push_refused(c, c->fast.send_sge[0].length - FRAME_HEADER_SIZE, rc);
+    e = c->engine; /* one register fewer to be saved */
+    return DP_LIKELY(!e->sleepers) ? leave(e) : ring_and_unlock(e);
+}
+
 HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out, bool of_demi) {
     struct dp_engine *e;
 
     if (DP_UNLIKELY(!sga || !qt_out))
         return push_any(qd, sga, qt_out, of_demi);
-    struct dp_conn *c = lock_conn(qd, &e);
-    if (DP_UNLIKELY(!c))
+    struct dp_conn *c;
+
+    if (DP_UNLIKELY(!lock_conn(qd, &e, &c)))
         return push_unlocked(e, qd, sga, qt_out, of_demi);
-    uint32_t len = sga->sga_segs[0].sgaseg_len;
-    if (DP_UNLIKELY(c->fast.no & DP_NO_WAY || len - 1 >= c->fast.most ||
-                    flow_data_credit(&c->flow) == 0))
-        return push_locked(c, qd, sga, qt_out);
-    uint64_t turn = e->activity;
-    if (DP_UNLIKELY(c->fast.turn == turn || !arena_check_fast(&e->cache, sga, len) ||
-                    !e->quick.push.next || c->fast.room == 0))
-        return push_second(c, qd, sga, qt_out);
-    uint8_t *header = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
-    c->fast.turn = turn;
-    c->fast.send_sge[0].addr = (uintptr_t)header;
-    c->fast.send_sge[0].length = FRAME_HEADER_SIZE + len;
-    int rc = post(e, c, qd, len, header, qt_out);
-    if (DP_UNLIKELY(rc))
-        return push_refused(c, len, rc);
-    e = c->engine; /* one register fewer to be saved */
-    return DP_LIKELY(!e->sleepers) ? leave(e) : ring_and_unlock(e);
+    return push_on(c, e, qd, sga, qt_out);
+}
+
+/* As demi_push, if it is not one on the thread's engine. */
+static __attribute__((noinline)) int push_elsewhere(struct dp_engine *locked, int32_t qd,
+                                                    const demi_sgarray_t *sga,
+                                                    demi_qtoken_t *qt_out) {
+    if (locked)
+        (void)unlock(locked);
+    return push(qd, sga, qt_out, true);
 }
 
 int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
@@ -200,5 +228,13 @@ int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
 }
 
 int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga) {
-    return push(qd, sga, qt_out, true);
+    struct dp_engine *e;
+
+    if (DP_UNLIKELY(!sga || !qt_out))
+        return push_any(qd, sga, qt_out, true);
+    struct dp_conn *c;
+
+    if (DP_UNLIKELY(!lock_own(qd, &e, &c)))
+        return push_elsewhere(e, qd, sga, qt_out);
+    return push_on(c, e, qd, sga, qt_out);
 }

@@ -185,12 +185,17 @@ struct dp_conn {
     struct {
         uint32_t no;     /* DP_NO_*; what is not 0 closes ways, dp_conn_ways says so */
         uint32_t most;   /* longest payload that goes this way; 0: none, or not established */
-        uint32_t room;   /* sends before it is time to look at the send queue again */
+        uint32_t now;    /* most, or 0 while no says DP_NO_WAY */
+        int32_t room;    /* sends before it is time to look at the send queue again */
         uint32_t slot;   /* of the device, for arena_key_fast */
         uint64_t turn;   /* dp_engine.activity at the last push, */
         uint64_t again;  /* and at the last that was not the first since it changed */
         uint32_t pushed; /* such pushes, when again is as activity */
         struct ibv_cq *cq;
+        struct {
+            enum demi_opcode opcode;
+            int32_t qd;
+        } result;         /* what the result of a pop begins with */
         uint64_t recv_id; /* of entry 0 of the receive queue */
         struct dp_rx *rx;
         uint64_t pushes, pops;
@@ -351,7 +356,7 @@ struct dp_engine {
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
     struct dp_cq *turn; /* of fast.c: the CQ that it polls next beside the awaited one, or NULL */
     struct dp_conn_list dirty;
-    struct dp_conn_list held;    /* connections whose pushes are held back */
+    struct dp_conn_list held;    /* connections whose pushes are held back; then quick is empty */
     struct dp_conn_list watched; /* open connections with a limit to their silence */
     uint32_t starved;    /* connections without memory for receives, or for large messages */
     uint64_t prefetched; /* as dp_conn.prefetched, of all connections */
@@ -435,16 +440,19 @@ void dp_tokens_fail(struct dp_engine *e, int err);
 
 struct dp_qd {
     struct dp_engine *engine; /* atomic; NULL: free */
-    struct dp_conn *live;     /* conn while state is DP_QD_CONNECTED, else NULL */
+    struct dp_conn *live;     /* conn if state is DP_QD_CONNECTED, or dp_no_conn */
     struct dp_conn *conn;     /* the rest under the engine's lock */
     uint8_t state;            /* enum dp_qd_state */
 } __attribute__((aligned(32)));
+
+/* Stands for no connection where the short ways look: it has none. */
+extern struct dp_conn dp_no_conn __attribute__((visibility("hidden")));
 
 /* Sets what a descriptor is. Locked. */
 static inline void dp_qd_set(struct dp_qd *q, enum dp_qd_state state, struct dp_conn *c) {
     q->state = (uint8_t)state;
     q->conn = c;
-    q->live = state == DP_QD_CONNECTED ? c : NULL;
+    q->live = state == DP_QD_CONNECTED && c ? c : &dp_no_conn;
 }
 
 /* All descriptors; the system gives pages for those that have been in use only. */
@@ -531,11 +539,13 @@ void dp_channel_drain(struct dp_engine *e);
 static inline void dp_conn_ways(struct dp_conn *c) {
     bool plain = c->phase == DP_CONN_OPEN && c->fast.most && !c->dirty && !c->pending.head &&
                  c->flow.flags_out == 0 && flow_is_plain(&c->flow);
+    c->fast.now = plain ? c->fast.most : 0;
     c->fast.no = (plain ? 0u : DP_NO_WAY) |
                  (c->pops.head || c->in_head != c->in_tail ? (uint32_t)DP_NO_POP : 0u);
 }
 static inline void dp_conn_dirty(struct dp_conn *c) {
     c->fast.no |= DP_NO_WAY;
+    c->fast.now = 0;
     if (!c->dirty) {
         c->dirty = true;
         TAILQ_INSERT_TAIL(&c->engine->dirty, c, dirty_link);
@@ -556,7 +566,7 @@ static inline struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, 
 int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out);
 /* The sends that fast.c has room for are counted anew: the send queue is used otherwise. */
 static inline void dp_send_no_room(struct dp_conn *c) {
-    c->tx_quiet -= c->fast.room;
+    c->tx_quiet -= (uint32_t)c->fast.room;
     c->fast.room = 0;
 }
 /* Sends what may be sent, unless it is held back: pushes in order, then control frames. Locked. */

@@ -11,7 +11,8 @@ static atomic_bool forked;
 static atomic_int child_closes[DP_CHILD_CLOSES]; /* descriptors, plus 1; 0: none */
 static struct dp_engine *_Atomic first_engine;
 /* initial-exec: one load instead of a call, and no allocation on a thread's first use */
-_Thread_local struct dp_engine *dp_process_own;
+_Thread_local struct dp_engine *dp_process_mine = &dp_no_engine;
+static _Thread_local bool bound; /* it is the thread's own */
 
 /* Runs in the child's only thread, so that plain stores would do. */
 static void in_child(void) {
@@ -57,13 +58,13 @@ bool dp_process_forked(void) {
 struct dp_engine *dp_process_engine(void) {
     if (!dp_process_ready())
         return NULL;
-    if (dp_process_own != NULL)
-        return dp_process_own;
-    return atomic_load_explicit(&first_engine, memory_order_acquire);
+    if (dp_process_mine == &dp_no_engine)
+        dp_process_mine = atomic_load_explicit(&first_engine, memory_order_acquire);
+    return dp_process_mine;
 }
 
 bool dp_process_bound(void) {
-    return dp_process_own != NULL;
+    return bound;
 }
 
 int dp_process_bind(struct dp_engine *e) {
@@ -71,9 +72,10 @@ int dp_process_bind(struct dp_engine *e) {
 
     if (dp_process_forked())
         return ENOSYS;
-    if (dp_process_own != NULL)
+    if (bound)
         return EEXIST;
-    dp_process_own = e;
+    dp_process_mine = e;
+    bound = true;
     (void)atomic_compare_exchange_strong(&first_engine, &none, e);
     atomic_store_explicit(&dp_process_is_ready, true, memory_order_release);
     return 0;

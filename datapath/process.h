@@ -20,8 +20,13 @@ struct dp_engine;
 /* True from the first dp_process_bind on, never in a forked child. Use dp_process_ready. */
 extern atomic_bool dp_process_is_ready __attribute__((visibility("hidden")));
 
-/* The calling thread's own engine, or NULL. For dp_process_engine. */
-extern _Thread_local struct dp_engine *dp_process_own
+/*
+ * The engine of the calling thread's demi_* calls as far as it is known: its own, or the process's
+ * first once dp_process_engine has said so, else dp_no_engine, whose lock is never to be had. So
+ * the short ways need not ask whether there is one.
+ */
+extern struct dp_engine dp_no_engine __attribute__((visibility("hidden")));
+extern _Thread_local struct dp_engine *dp_process_mine
     __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 /* Whether demi_* calls have something to work on; ENOSYS otherwise. One load. */

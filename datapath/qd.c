@@ -2,6 +2,7 @@
 #include "internal.h"
 
 struct dp_qd dp_qds[DP_QD_MAX];
+struct dp_conn dp_no_conn = {.fast = {.no = DP_NO_WAY | DP_NO_POP}};
 static uint64_t used[DP_QD_MAX / 64]; /* a bit for each descriptor, under table_lock */
 static struct dp_mutex table_lock;
 

@@ -39,9 +39,9 @@ receive_block(struct arena_cache *cache, uint32_t size, int device, uint32_t *ke
 }
 
 /* The same out of the cache, which is where they are nearly always; NULL: not there. */
-static inline struct arena_block *cached_block(struct arena_cache *cache, uint32_t size,
-                                               uint32_t class, int device, uint32_t *key) {
-    struct arena_block *b = class < ARENA_LARGE ? arena_take_fast(cache, class, size) : NULL;
+static inline struct arena_block *cached_block(struct arena_cache *cache, uint32_t class,
+                                               int device, uint32_t *key) {
+    struct arena_block *b = class < ARENA_LARGE ? arena_take_fast(cache, class) : NULL;
     uint64_t k = b ? arena_key_fast(b, device) : 0;
 
     if (DP_UNLIKELY(b && !k)) {
@@ -88,7 +88,7 @@ static uint32_t post_list(struct dp_conn *c, uint32_t n, int *memory, int *refus
     *memory = *refused = 0;
     for (ready = 0; ready < most; ready++) {
         uint32_t slot = *(slots - ready), key;
-        struct arena_block *b = cached_block(cache, size, class, device, &key);
+        struct arena_block *b = cached_block(cache, class, device, &key);
         if (DP_UNLIKELY(!b)) {
             b = receive_block(cache, size, device, &key, memory);
             if (!b)

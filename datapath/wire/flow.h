@@ -46,16 +46,21 @@ struct flow {
     uint16_t ctrl_told;
 
     /* What we send. */
-    uint16_t data_sent;        /* DATA and RTS sent */
-    uint16_t ctrl_sent;        /* control frames sent */
-    uint16_t data_acked;       /* of data_sent, receives returned by the peer, as last heard */
-    uint16_t ctrl_acked;       /* of ctrl_sent, the same */
+    uint16_t data_sent; /* DATA and RTS sent */
+    uint16_t ctrl_sent; /* control frames sent */
+
+    /* The next DATA frame's, if it returns nothing, in the order of a header: flow_receive_data. */
+    uint16_t type_in;    /* FRAME_DATA, without flags */
+    uint16_t data_acked; /* of data_sent, receives returned by the peer, as last heard */
+    uint16_t ctrl_acked; /* of ctrl_sent, the same */
+    uint16_t seq_in;     /* of the next frame */
+
+    /* The peer's windows. */
     uint16_t peer_data_window; /* the peer's data receives: its hello's and those added since */
     uint16_t peer_ctrl_window; /* the peer's control receives */
     uint16_t peer_added;       /* of peer_data_window, added since the hello */
 
     /* What we receive. */
-    uint16_t seq_in;      /* of the next frame */
     uint16_t ctrl_in;     /* control frames received */
     uint16_t data_in;     /* DATA and RTS received */
     uint16_t data_window; /* our data receives: our hello's and those added since */
@@ -67,8 +72,6 @@ struct flow {
     uint16_t data_due;     /* a bare CREDIT goes when so many data receives are owed, */
     uint16_t ctrl_due;     /* or so many control receives */
     uint16_t ctrl_reserve; /* control slots for frames that themselves return control receives */
-
-    uint16_t spare; /* puts the flags in one word: flow_is_plain */
 
     /* Close: enum flow_fin. */
     uint8_t fin_want;    /* what the application asked for */
@@ -122,6 +125,7 @@ static inline int flow_init(struct flow *f, uint32_t data_window, uint32_t ctrl_
         peer_ctrl_window < FLOW_CTRL_WINDOW_MIN || peer_ctrl_window > FLOW_WINDOW_MAX)
         return EPROTO;
     *f = (struct flow){
+        .type_in = FRAME_DATA,
         .peer_data_window = (uint16_t)peer_data_window,
         .peer_ctrl_window = (uint16_t)peer_ctrl_window,
         .data_window = (uint16_t)data_window,
@@ -483,35 +487,66 @@ static inline void flow_sent_data(struct flow *f) {
 _Static_assert(offsetof(struct flow, ctrl_told) == offsetof(struct flow, data_told) + 2,
                "what is told lies as what is returned");
 
-/*
- * Takes in a DATA frame, of at most the receive's size, as frame_parse and flow_receive would;
- * false: it is not that plain.
- */
-static inline bool flow_receive_data(struct flow *f, const uint8_t *in, uint32_t bytes) {
-    uint64_t head = frame_get64(in);
-    uint32_t length = bytes - FRAME_HEADER_SIZE;
-
-    /* seq, and type and flags above it, in one comparison; the counts in the upper half. */
-    head = head << 16 | head >> 48;
-    if ((uint32_t)head != (f->seq_in | (uint32_t)FRAME_DATA << 16) || bytes <= FRAME_HEADER_SIZE ||
-        frame_get64(in + 8) != length)
-        return false;
-    uint16_t data_returned = (uint16_t)(head >> 32), ctrl_returned = (uint16_t)(head >> 48);
+/* The part of flow_receive_data that judges the data account, and takes the frame in. */
+static inline __attribute__((always_inline)) bool flow_take_data(struct flow *f,
+                                                                 uint16_t data_returned) {
     if ((uint16_t)(data_returned - f->data_acked) > (uint16_t)(f->data_sent - f->data_acked))
         return false;
     if ((uint16_t)(f->data_in - f->data_told) >=
         (uint16_t)(f->data_window - f->added + f->added_told))
         return false;
-    if (__builtin_expect(ctrl_returned != f->ctrl_acked, 0)) {
-        if ((uint16_t)(ctrl_returned - f->ctrl_acked) > (uint16_t)(f->ctrl_sent - f->ctrl_acked))
-            return false;
-        f->ctrl_acked = ctrl_returned;
-    }
     f->seq_in++;
     f->data_acked = data_returned;
     f->data_in++;
     return true;
 }
+
+/* The same of a frame that returns control receives, too. */
+static inline bool flow_take_both(struct flow *f, uint16_t data_returned, uint16_t ctrl_returned) {
+    if ((uint16_t)(ctrl_returned - f->ctrl_acked) > (uint16_t)(f->ctrl_sent - f->ctrl_acked) ||
+        !flow_take_data(f, data_returned))
+        return false;
+    f->ctrl_acked = ctrl_returned;
+    return true;
+}
+
+/*
+ * What is not as expected in a frame that has come: in the low 16 bits data_returned, above it
+ * ctrl_returned, seq, and type with flags.
+ */
+static inline uint64_t flow_news(const struct flow *f, const uint8_t *in) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t want;
+    memcpy(&want, (const uint8_t *)f + offsetof(struct flow, type_in), sizeof(want));
+#else
+    uint64_t want = f->type_in | (uint64_t)f->data_acked << 16 | (uint64_t)f->ctrl_acked << 32 |
+                    (uint64_t)f->seq_in << 48;
+#endif
+    uint64_t news = frame_get64(in) ^ want;
+    return news >> 16 | news << 48;
+}
+
+/*
+ * Takes in a DATA frame, of at most the receive's size, that returns no control receives, as
+ * frame_parse and flow_receive would; false: it is not that plain.
+ */
+static inline __attribute__((always_inline)) bool
+flow_receive_plain(struct flow *f, const uint8_t *in, uint32_t bytes) {
+    return flow_news(f, in) <= 0xffff && bytes > FRAME_HEADER_SIZE &&
+           frame_get64(in + 8) == bytes - FRAME_HEADER_SIZE &&
+           flow_take_data(f, frame_get16(in + 2));
+}
+
+/* The same of one that may return control receives. */
+static inline bool flow_receive_data(struct flow *f, const uint8_t *in, uint32_t bytes) {
+    return flow_news(f, in) <= 0xffffffff && bytes > FRAME_HEADER_SIZE &&
+           frame_get64(in + 8) == bytes - FRAME_HEADER_SIZE &&
+           flow_take_both(f, frame_get16(in + 2), frame_get16(in + 4));
+}
+_Static_assert(offsetof(struct flow, data_acked) == offsetof(struct flow, type_in) + 2 &&
+                   offsetof(struct flow, ctrl_acked) == offsetof(struct flow, type_in) + 4 &&
+                   offsetof(struct flow, seq_in) == offsetof(struct flow, type_in) + 6,
+               "what is expected lies as in a frame's header");
 
 /* A message has been returned: a bare CREDIT is due, on a plain connection. */
 static inline bool flow_data_credit_due(const struct flow *f) {

@@ -50,6 +50,53 @@ static void *in_a_thread_without_engine(void *arg) {
     return NULL;
 }
 
+/* A thread with an engine of its own, on the descriptors of another one. */
+static void *in_a_thread_with_another_engine(void *arg) {
+    struct world *w = arg;
+    demi_qtoken_t push_qt, pop_qt;
+    demi_qresult_t qr;
+    CHECK_EQ(dp_process_bind(w->b.engine), 0);
+    CHECK(dp_process_bound() && dp_process_engine() == w->b.engine);
+    CHECK_EQ(dp_process_bind(w->b.engine), EEXIST);
+    for (int i = 0; i < 40; i++) { /* more than the window, and than a lap of unsignalled sends */
+        demi_sgarray_t sga = demi_sgaalloc(10);
+        CHECK_EQ(sga.sga_numsegs, 1);
+        memset(sga.sga_segs[0].sgaseg_buf, 'a' + i % 26, 10);
+        CHECK_EQ(demi_pop(&pop_qt, w->b.qd), 0);
+        CHECK_EQ(demi_push(&push_qt, w->a.qd, &sga), 0); /* another engine's */
+        CHECK_EQ(demi_wait(&qr, push_qt, NULL), 0);
+        CHECK_EQ(qr.qr_opcode, DEMI_OPC_PUSH);
+        CHECK_EQ(qr.qr_qd, w->a.qd);
+        CHECK_EQ(demi_wait(&qr, push_qt, NULL), EINVAL);
+        CHECK_EQ(demi_sgafree(&sga), 0);
+        CHECK_EQ(demi_sgafree(&sga), EINVAL);
+        CHECK_EQ(demi_wait(&qr, pop_qt, NULL), 0);
+        CHECK_EQ(qr.qr_opcode, DEMI_OPC_POP);
+        CHECK_EQ(qr.qr_qd, w->b.qd);
+        CHECK_EQ(*(char *)qr.qr_value.sga.sga_segs[0].sgaseg_buf, 'a' + i % 26);
+        CHECK_EQ(demi_wait(&qr, pop_qt, NULL), EINVAL);
+        CHECK_EQ(demi_wait(&qr, UINT64_MAX, NULL), EINVAL);
+        CHECK_EQ(demi_sgafree(&qr.qr_value.sga), 0);
+    }
+    return NULL;
+}
+
+/* A descriptor in use that has no connection takes neither pushes nor pops. */
+static void a_socket_is_not_connected(struct world *w) {
+    demi_sgarray_t sga = demi_sgaalloc(10);
+    demi_qtoken_t qt;
+    int32_t qd;
+    CHECK_EQ(dp_qd_alloc(w->a.engine, &qd), 0);
+    CHECK_EQ(demi_push(&qt, qd, &sga), ENOTCONN);
+    CHECK_EQ(dp_push(qd, &sga, &qt), ENOTCONN);
+    CHECK_EQ(demi_pop(&qt, qd), ENOTCONN);
+    CHECK_EQ(dp_pop(qd, &qt), ENOTCONN);
+    CHECK_EQ(dp_qd_free(qd), 0);
+    CHECK_EQ(demi_push(&qt, qd, &sga), EBADF);
+    CHECK_EQ(demi_pop(&qt, qd), EBADF);
+    CHECK_EQ(demi_sgafree(&sga), 0);
+}
+
 static void calls_need_an_engine_and_take_no_null(void) {
     struct world w;
     struct setup u = world_defaults();
@@ -82,8 +129,11 @@ static void calls_need_an_engine_and_take_no_null(void) {
     CHECK_EQ(demi_wait_next_n(&qr, 1, &n, &bad), EINVAL);
     CHECK_EQ(demi_sgafree(NULL), EINVAL);
     CHECK_EQ(demi_sgafree(&sga), 0);
+    a_socket_is_not_connected(&w);
     pthread_t t;
     CHECK_EQ(pthread_create(&t, NULL, in_a_thread_without_engine, &w), 0);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK_EQ(pthread_create(&t, NULL, in_a_thread_with_another_engine, &w), 0);
     CHECK_EQ(pthread_join(t, NULL), 0);
     pid_t child = fork();
     CHECK(child >= 0);

@@ -65,15 +65,18 @@ type Flow struct {
 	DataTold uint16
 	CtrlTold uint16
 
-	DataSent       uint16
-	CtrlSent       uint16
-	DataAcked      uint16
-	CtrlAcked      uint16
+	DataSent uint16
+	CtrlSent uint16
+
+	TypeIn    uint16
+	DataAcked uint16
+	CtrlAcked uint16
+	SeqIn     uint16
+
 	PeerDataWindow uint16
 	PeerCtrlWindow uint16
 	PeerAdded      uint16
 
-	SeqIn      uint16
 	CtrlIn     uint16
 	DataIn     uint16
 	DataWindow uint16
@@ -84,8 +87,6 @@ type Flow struct {
 	DataDue     uint16
 	CtrlDue     uint16
 	CtrlReserve uint16
-
-	_ uint16
 
 	FinWant    Level
 	FinSent    Level
