@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"debug/elf"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +55,9 @@ func makeAll() {
 	if built.dir, built.err = os.MkdirTemp("", "conformance"); built.err != nil {
 		return
 	}
+	if built.err = readSources(); built.err != nil {
+		return
+	}
 	for _, step := range [][]string{{"build-lib.sh", "-tags", "demisim"}, {"build-conformance.sh"}, {"build-examples.sh"}} {
 		cmd := exec.Command(filepath.Join(root, "scripts", step[0]), step[1:]...)
 		cmd.Env = append(os.Environ(), "OUT="+built.dir)
@@ -61,6 +65,29 @@ func makeAll() {
 			return
 		}
 	}
+}
+
+// readSources reads everything that the library and the programs are made of: go test does not see
+// what scripts read, and would answer from its cache when a source has changed.
+func readSources() error {
+	for _, dir := range []string{
+		"cmd/libdemikernel", "datapath", "examples/c", "include", "internal", "libos", "qtoken", "rdma", "scripts", "tests/conformance",
+	} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			switch filepath.Ext(path) {
+			case ".c", ".h", ".go", ".sh":
+				_, err = os.ReadFile(path)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkLibrary checks what the linker makes of the library in a folder.
