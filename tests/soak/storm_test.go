@@ -278,7 +278,7 @@ func cycles(t *testing.T, client, server *party, addr netip.Addr, n int, objects
 // all are alive.
 func crowdOf(t *testing.T, client, server *party, addr netip.Addr, n int, objects func() (string, int)) {
 	t.Helper()
-	srv := serve(t, server, addr, 128)
+	srv := serve(t, server, addr, n) // who accepts may be slower than all who connect
 	first, err := client.connect(srv.at)
 	require.NoError(t, err)
 	require.NoError(t, client.ping(first, "the first"))
