@@ -19,7 +19,7 @@ const (
 	// are bounded, too.
 	overhead = 512
 	// firstPiece is the longest message made of what is written; shorter if the peer does
-	// not take that. Of more the rate on Soft-RoCE does not grow.
+	// not take that.
 	firstPiece = 256 << 10
 	// leastPiece is taken by any peer.
 	leastPiece = 48
