@@ -17,6 +17,9 @@ const (
 	modeQEMU   = "qemu"
 )
 
+// guestFlags mean nothing on this machine itself.
+var guestFlags = []string{"kernel", "accel", "mem", "cpus", "idle-poll", "module", "writable"}
+
 // bedFlags are the flags that all subcommands with a host share.
 type bedFlags struct {
 	bed     testbed.Config
@@ -35,6 +38,8 @@ func (f *bedFlags) register(fs *pflag.FlagSet, timeout time.Duration) {
 	fs.DurationVar(&f.timeout, "timeout", timeout, "time limit for everything, 0 for none")
 	fs.IntVar(&f.bed.MemoryMiB, "mem", testbed.DefaultMemoryMiB, "memory of each guest in MiB")
 	fs.IntVar(&f.bed.CPUs, "cpus", testbed.DefaultCPUs, "processors of each guest")
+	fs.BoolVar(&f.bed.IdlePoll, "idle-poll", false,
+		"guests' processors spin when idle: waking one is cheap, and this machine is busy")
 	fs.IntVar(&f.bed.MTU, "mtu", 0, "MTU of the network device in bytes (default: room for RoCE's 4096)")
 	fs.StringArrayVar(&f.bed.Modules, "module", nil, "also load this kernel module in the guests")
 	fs.StringArrayVar(&f.bed.Writable, "writable", nil,
@@ -62,7 +67,7 @@ func (f *bedFlags) check(fs *pflag.FlagSet) error {
 	switch f.mode {
 	case modeAuto, modeQEMU:
 	case modeNative:
-		for _, name := range []string{"kernel", "accel", "mem", "cpus", "module", "writable"} {
+		for _, name := range guestFlags {
 			if fs.Changed(name) {
 				return usageError{fmt.Errorf("--%s is for guests, not for --mode native", name)}
 			}
@@ -104,7 +109,7 @@ func (f *bedFlags) wantsQEMU(fs *pflag.FlagSet) bool {
 	if f.mode == modeQEMU || f.bed.Hosts > 1 {
 		return true
 	}
-	for _, name := range []string{"kernel", "accel", "mem", "cpus", "module", "writable"} {
+	for _, name := range guestFlags {
 		if fs.Changed(name) {
 			return true
 		}

@@ -18,12 +18,13 @@ func TestGuestIsASoftRoCEHost(t *testing.T) {
 	// The command in the guest is soft-roce itself, in native mode: the guest's kernel offers
 	// rdma_rxe. It makes the host again from nothing and takes it away at the end.
 	var c call
-	status := c.run("run", "--mode", "qemu", "--env", "SOFT_ROCE_AS_PROGRAM=1", "--", "sh", "-c",
+	status := c.run("run", "--mode", "qemu", "--idle-poll", "--env", "SOFT_ROCE_AS_PROGRAM=1", "--", "sh", "-c",
 		`grep -q roce0 /sys/class/infiniband/rxe0/ports/1/gid_attrs/ndevs/1 && echo device
+grep -ow idle=poll /proc/cmdline
 "$0" run --mode native --mtu 1500 -- sh -c 'cat /sys/class/net/$SOFT_ROCE_NETDEV/mtu; ls /sys/class/infiniband; exit 7'
 echo "native $?"; ls /sys/class/infiniband /sys/class/net; exit 9`, self)
 	assert.Equal(t, 9, status, c.err.String())
-	assert.Equal(t, "device\n1500\nrxe0\nnative 7\n/sys/class/infiniband:\n\n/sys/class/net:\nlo\n", c.out.String())
+	assert.Equal(t, "device\nidle=poll\n1500\nrxe0\nnative 7\n/sys/class/infiniband:\n\n/sys/class/net:\nlo\n", c.out.String())
 }
 
 func TestGuestsReachEachOtherOverRDMA(t *testing.T) {

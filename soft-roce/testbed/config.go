@@ -38,6 +38,7 @@ type Config struct {
 	Accel     string // "" or "auto"; "tcg"; "kvm"
 	MemoryMiB int    // of each host
 	CPUs      int    // of each host
+	IdlePoll  bool   // the hosts' processors spin when they have no work, see README.md
 	MTU       int    // of the network device, bytes
 
 	Modules  []string // further kernel modules to load

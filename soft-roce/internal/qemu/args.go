@@ -17,6 +17,7 @@ type Spec struct {
 	Accel     Accel  // TCG or KVM
 	MemoryMiB int
 	CPUs      int
+	IdlePoll  bool     // processors without work spin, in place of halting
 	Writable  []string // folders exported read-write; all others are read only
 	Root      string   // exported root; "" is /
 }
@@ -48,6 +49,9 @@ func (s Spec) append() string {
 	words := cmdline
 	if khz := hostTSC(); s.Accel != KVM && khz > 0 {
 		words = slices.Concat(words, []string{"tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", khz)})
+	}
+	if s.IdlePoll {
+		words = append(slices.Clone(words), "idle=poll")
 	}
 	return strings.Join(words, " ")
 }

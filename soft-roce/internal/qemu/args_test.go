@@ -47,6 +47,17 @@ func TestAcceleratorDecidesProcessorAndClock(t *testing.T) {
 	assert.NotContains(t, value(args, "-append"), "tsc", "the kernel gets its clock from KVM")
 }
 
+func TestProcessorsSpinOnlyWhenAskedTo(t *testing.T) {
+	s := sample()
+	assert.NotContains(t, value(s.args(false), "-append"), "idle=")
+	s.IdlePoll = true
+	for _, s.Accel = range []Accel{TCG, KVM} {
+		assert.Contains(t, value(s.args(false), "-append"), " idle=poll")
+	}
+	s.IdlePoll = false
+	assert.NotContains(t, value(s.args(false), "-append"), "idle=", "no other machine is changed")
+}
+
 func TestPeeredMachinesHaveCardsWithAddressesOfTheirOwn(t *testing.T) {
 	a, b := sample(), sample()
 	b.Name = "b"
