@@ -29,6 +29,8 @@ type endpoint interface {
 	// answer judges what the peer's accept said, reply is what rdma_accept says.
 	answer(ev rdma.Event) error
 	reply(id rdma.ID) rdma.ConnParam
+	// sent follows either: the peer has been asked, and it takes a while until it answers.
+	sent(id rdma.ID)
 	// attach starts the use of the established connection.
 	attach(id rdma.ID) error
 	// sendFIN and cancelPushes begin and cut a close.
@@ -102,6 +104,11 @@ func (c *conn) step(ev connfsm.Event) {
 		c.queue = c.queue[1:]
 		from := c.fsm.State
 		next, acts := c.fsm.Step(ev)
+		if next.Pending && !c.fsm.Pending {
+			c.d.pending++
+		} else if !next.Pending && c.fsm.Pending {
+			c.d.pending--
+		}
 		c.fsm = next
 		switch next.State {
 		case connfsm.RetryingAddr, connfsm.RetryingRoute, connfsm.FlushingRetry:
@@ -144,10 +151,12 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		if err = c.id.Connect(c.ep.request(c.id)); err == nil {
 			c.info.mark(phaseSent)
 		}
+		c.ep.sent(c.id)
 	case connfsm.AcceptPeer:
 		if err = c.id.Accept(c.ep.reply(c.id)); err == nil {
 			c.info.mark(phaseSent)
 		}
+		c.ep.sent(c.id)
 	case connfsm.RejectPeer:
 		c.reject(a.Err)
 	case connfsm.Attach:
@@ -157,13 +166,13 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 	case connfsm.CompleteToken:
 		c.info.mark(phaseReady)
 		c.d.stats.connects.Add(1)
-		c.log.Info("connected", "peer", c.dst.String(), "device", c.deviceName())
 		c.out.connected()
+		c.logSetUp("connected")
 	case connfsm.Ready:
 		c.info.mark(phaseReady)
 		c.d.stats.accepts.Add(1)
-		c.log.Info("accepted", "peer", c.dst.String(), "device", c.deviceName())
 		c.out.ready()
+		c.logSetUp("accepted")
 	case connfsm.FailToken:
 		c.d.stats.fail(a.Err)
 		ce := c.failure("connect", a.Err, connfsm.Phase(from, ev))
@@ -217,6 +226,13 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		return connfsm.Event{Kind: connfsm.CallFailed, Err: c.blame(err)}, true
 	}
 	return connfsm.Event{}, false
+}
+
+// logSetUp costs nothing unless somebody reads it.
+func (c *conn) logSetUp(what string) {
+	if c.d.verbose {
+		c.log.Info(what, "peer", c.dst.String(), "device", c.deviceName())
+	}
 }
 
 // blame keeps the error of a call for the message, should the connection fail, and returns its
@@ -286,9 +302,9 @@ func (c *conn) createQP() (ready bool) {
 		c.info.mark(phaseQPReady)
 		return true
 	}
-	c.d.workers.run(func() {
+	c.d.work(func() {
 		err := c.ep.create(id)
-		c.d.loop.post(func() {
+		c.d.loop.do(func() {
 			if err == nil {
 				err = c.ep.adopt(id)
 			}

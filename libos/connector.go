@@ -176,6 +176,7 @@ func (p rawEndpoint) create(id rdma.ID) error           { return p.r.h.Create(id
 func (p rawEndpoint) adopt(rdma.ID) error               { return nil }
 func (p rawEndpoint) request(id rdma.ID) rdma.ConnParam { return p.r.h.Param(id) }
 func (p rawEndpoint) reply(id rdma.ID) rdma.ConnParam   { return p.r.h.Param(id) }
+func (p rawEndpoint) sent(rdma.ID)                      {}
 func (p rawEndpoint) attach(rdma.ID) error              { return nil }
 func (p rawEndpoint) cancelPushes()                     {}
 func (p rawEndpoint) progress() uint64                  { return 0 }

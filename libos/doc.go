@@ -19,9 +19,10 @@
 // rdma.Fabric; what is counted is served by package metrics. What must not: anything that happens once per message (package datapath),
 // and calls into verbs or librdmacm (package rdma).
 //
-// One goroutine per engine, the loop, makes every call on the ids of the engine's event
-// channel and steps every state machine; everybody else sends it functions. Nothing that
-// may block runs on it: queue pairs and memory regions are made by workers. A second
+// One goroutine of an engine at a time, the one that has the loop's turn, makes every call on
+// the ids of the engine's event channel and steps every state machine; everybody else sends
+// functions. It is the loop's own goroutine, or one that would only wait for it. Nothing that
+// may block runs on a turn: queue pairs and memory regions are made beside it. A second
 // goroutine takes the data plane's notices, a third (the housekeeper) watches the
 // completion channels. Every exported function may be called from any goroutine.
 package libos

@@ -16,14 +16,16 @@ import (
 type driver struct {
 	cfg     *Config
 	log     *slog.Logger
-	debug   bool
+	debug   bool // somebody reads such lines
+	verbose bool // and of level Info
 	stats   *stats
 	loop    *loop
 	workers workers
 
-	// Loop only.
-	conns map[*conn]struct{}
-	idle  []chan struct{} // of those who wait for the end of all tear-down
+	// Loop only: whoever has the turn.
+	conns   map[*conn]struct{}
+	pending int             // how many of them are being set up
+	idle    []chan struct{} // of those who wait for the end of all tear-down
 }
 
 // newDriver starts a driver; dead is closed when the process is aborted, nil for never.
@@ -33,7 +35,8 @@ func newDriver(fabric rdma.Fabric, cfg *Config, log *slog.Logger, dead <-chan st
 		return nil, err
 	}
 	return &driver{
-		cfg: cfg, log: log, debug: log.Enabled(context.Background(), slog.LevelDebug), stats: newStats(),
+		cfg: cfg, log: log, debug: log.Enabled(context.Background(), slog.LevelDebug),
+		verbose: log.Enabled(context.Background(), slog.LevelInfo), stats: newStats(),
 		loop:    newLoop(ch, dead, func(err error) { log.Error("event channel", "err", err) }),
 		workers: workers{slots: make(chan struct{}, 4)},
 		conns:   map[*conn]struct{}{},
@@ -79,6 +82,14 @@ func (d *driver) connReleased() {
 		close(ch)
 	}
 	d.idle = nil
+}
+
+// work has f run off the turn: by who takes the events, if this connection is all there is to set
+// up, so that nobody need be woken; otherwise by a worker, beside the others. Turn only.
+func (d *driver) work(f func()) {
+	if d.pending > 1 || !d.loop.takeJob(f) {
+		d.workers.run(f)
+	}
 }
 
 // workers run what may block, a few at a time.

@@ -38,6 +38,8 @@ type dataEndpoint struct {
 	made   *half // made for us and not ours yet
 	spare  bool  // the pool may make one in the place of ours
 
+	unknown bool // what is ours has not been made known, see enrol
+
 	offer hello.Hello // what we offered, or the peer did
 	peer  hello.Hello
 	ask   rdma.Event // passive: the request
@@ -84,11 +86,28 @@ func (d *dataEndpoint) adopt(id rdma.ID) error {
 	d.readsIn = uint8(min(attr.MaxQPRdAtom, maxReadDepth))
 	d.readsOut = readsOut(id.Device())
 	d.dev, d.port, d.qp, d.dp, d.cookie = h.dev, h.port, h.qp, h.dp, h.cookie
-	d.spare = true
+	d.spare, d.unknown = true, true
+	return nil
+}
+
+// enrol makes known what adopt has taken. That can wait until the peer has been asked, as long as
+// it is done before anything is to be heard of the queue pair.
+func (d *dataEndpoint) enrol() {
+	if !d.unknown {
+		return
+	}
+	d.unknown = false
 	d.e.cookies.Store(d.cookie, d.c)
 	d.e.stats.attach(d)
 	d.c.info.setQP(d.qp.Num())
-	return nil
+}
+
+// sent uses the time until the peer answers.
+func (d *dataEndpoint) sent(id rdma.ID) {
+	d.enrol()
+	if err := d.dp.SetPeer(id.RemoteAddr()); err != nil {
+		d.e.log.Error("set the peer's address", "err", err)
+	}
 }
 
 // readsOut is how many RDMA READs at once a device makes.
@@ -136,21 +155,15 @@ func (d *dataEndpoint) reply(rdma.ID) rdma.ConnParam {
 
 // attach does what whoever waits for the connection needs; settle, on the loop's next turn, what
 // nobody waits for.
-func (d *dataEndpoint) attach(id rdma.ID) error {
-	if err := d.dp.SetPeer(id.RemoteAddr()); err != nil {
-		return err
-	}
+func (d *dataEndpoint) attach(rdma.ID) error {
 	err := d.dp.Establish(d.qd, datapath.ConnLimits{
 		RecvSize: d.peer.RecvSize, DataWindow: d.peer.DataWindow, CtrlWindow: d.peer.CtrlWindow,
 		MaxMessage: d.peer.MaxMessage, Reads: uint32(d.depth),
 	})
-	if err == nil {
-		err = d.keepAlive()
-	}
 	if errno(err) == syscall.EINVAL && !d.s.open() {
 		err = syscall.ECANCELED // closed just now; the state machine will hear of it next
 	}
-	d.e.loop.post(d.settle)
+	d.e.loop.postLater(d.settle)
 	return err
 }
 
@@ -158,6 +171,9 @@ func (d *dataEndpoint) attach(id rdma.ID) error {
 func (d *dataEndpoint) settle() {
 	d.e.house.kick()
 	if d.qp != nil {
+		if err := d.keepAlive(); err != nil {
+			d.e.log.Debug("keep alive", "err", err)
+		}
 		// Credits keep receivers ready, so this shortens waits that should not be. A queue pair
 		// that has broken meanwhile, or was flushed, refuses.
 		if err := d.qp.SetMinRNRTimer(minRNRTimer); err != nil {
@@ -205,6 +221,7 @@ func (d *dataEndpoint) progress() uint64 {
 }
 
 func (d *dataEndpoint) flush(err syscall.Errno) {
+	d.enrol()
 	if serr := d.qp.SetError(); serr != nil {
 		d.e.log.Debug("move the queue pair to the error state", "err", serr)
 	}

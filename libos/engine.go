@@ -115,6 +115,7 @@ func (e *Engine) stop() error {
 
 func (e *Engine) tearDown() error {
 	close(e.quit)
+	e.loop.interrupt()
 	e.waiters.shut()
 	e.watchers.Wait()
 	e.pool.close()

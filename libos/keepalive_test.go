@@ -82,7 +82,7 @@ func TestTheTimerRestsWhileNobodyNeedsIt(t *testing.T) {
 	}
 	require.True(t, resting(), "no connection")
 	c, s, _ := p.connected(t)
-	require.False(t, resting())
+	require.Eventually(t, func() bool { return !resting() }, patience, time.Millisecond)
 	require.NoError(t, c.SetKeepAlive(0, 0))
 	require.Eventually(t, resting, patience, time.Millisecond, "no connection with a limit")
 	require.NoError(t, c.SetOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, nativeBytes(1)))

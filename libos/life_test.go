@@ -328,6 +328,14 @@ func TestARemovedDeviceFailsEverythingOnIt(t *testing.T) {
 	late, err := l2.Accept()
 	require.NoError(t, err)
 	require.Equal(t, syscall.ENODEV, p.a.waitErrno(t, late))
+	require.Eventually(t, func() bool { // its own event may be the last
+		gone := false
+		require.NoError(t, p.a.e.loop.call(func() error {
+			gone = bound.conn.id == nil
+			return nil
+		}))
+		return gone
+	}, patience, time.Millisecond)
 	require.ErrorIs(t, bound.Listen(1), syscall.EADDRNOTAVAIL)
 	for _, x := range []*Socket{c, l2, bound} {
 		require.NoError(t, x.Close())

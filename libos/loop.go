@@ -13,46 +13,96 @@ type cmOwner interface {
 	cmEvent(ev rdma.Event)
 }
 
-// loop is the one goroutine that makes every call on an event channel and its ids, and
-// that owns the state of every connection and listener on them.
+// loop is the order in which things happen on an event channel. Every call on the channel and
+// its ids, and every change to a connection or listener on them, is made by whoever has the
+// turn: one goroutine at a time. What has been posted runs in its order, on the turn that is
+// under way or the next.
+//
+// A goroutine of the loop's own waits for events and takes what is posted. Others take turns for
+// themselves: who posts and has nothing else to do (help), and who waits for a connection to be
+// set up, which watches the channel in its place (lead.go). So a connection that somebody waits
+// for needs nobody to be woken.
 type loop struct {
 	ch   rdma.EventChannel
 	done chan struct{}
 	dead <-chan struct{} // closed when nothing here may be relied on any more; see Process.Abort
+	turn chan struct{}   // capacity 1: full while somebody has the turn
 
 	mu     sync.Mutex
 	queue  []func()
+	later  []func() // for the loop's own goroutine
+	busy   bool     // who has the turn will look into the queue before the turn ends
 	closed bool
+	watch  watch
 
-	owners map[rdma.ID]cmOwner // loop only
-	onErr  func(error)         // loop only; an error of the channel itself
+	owners map[rdma.ID]cmOwner // turn only
+	onErr  func(error)         // turn only; an error of the channel itself
+	jobs   jobs                // turn only
 }
 
 func newLoop(ch rdma.EventChannel, dead <-chan struct{}, onErr func(error)) *loop {
-	l := &loop{ch: ch, done: make(chan struct{}), dead: dead, owners: map[rdma.ID]cmOwner{}, onErr: onErr}
+	l := &loop{
+		ch: ch, done: make(chan struct{}), dead: dead, turn: make(chan struct{}, 1),
+		owners: map[rdma.ID]cmOwner{}, onErr: onErr,
+	}
 	background.Go("event loop", l.run)
 	return l
 }
 
-// post has f run on the loop, after everything posted before. It never blocks. It reports
-// false when the loop has ended; f is dropped then.
-func (l *loop) post(f func()) bool {
+// enqueue has f run on the turn that is under way or the next, after everything before it. It
+// reports false when the loop has ended; f is dropped then. wake: nobody is coming by himself.
+func (l *loop) enqueue(f func()) (ok, wake bool) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
-		l.mu.Unlock()
-		return false
+		return false, false
 	}
 	l.queue = append(l.queue, f)
-	first := len(l.queue) == 1
-	l.mu.Unlock()
-	if first { // otherwise the loop has been woken and has not come yet
+	return true, !l.busy && len(l.queue) == 1
+}
+
+// post has f run on a turn, after everything posted before. It never blocks. It reports
+// false when the loop has ended; f is dropped then.
+func (l *loop) post(f func()) bool {
+	ok, wake := l.enqueue(f)
+	if wake {
 		l.ch.Wake()
 	}
-	return true
+	return ok
+}
+
+// postLater has f run by the loop's own goroutine, when those who wait have been served. Turn
+// only.
+func (l *loop) postLater(f func()) {
+	l.mu.Lock()
+	l.later = append(l.later, f)
+	l.mu.Unlock()
+}
+
+// do is post, and does it at once if nobody has the turn. The caller holds no lock that what is
+// posted may take, and has no turn.
+func (l *loop) do(f func()) bool {
+	ok, _ := l.enqueue(f)
+	if ok {
+		l.help()
+	}
+	return ok
+}
+
+// help takes a turn for what has been enqueued, if nobody has it: who has it will see to that.
+func (l *loop) help() {
+	select {
+	case l.turn <- struct{}{}:
+		l.begin()
+		if l.end(false) {
+			l.ch.Wake()
+		}
+	default:
+	}
 }
 
 // call runs f on the loop and waits for it. ENOSYS: the loop has ended; EIO: it is dead. It
-// must not be used on the loop.
+// must not be used on a turn.
 func (l *loop) call(f func() error) error {
 	result := make(chan error, 1)
 	if !l.post(func() { result <- f() }) {
@@ -66,32 +116,108 @@ func (l *loop) call(f func() error) error {
 	}
 }
 
-// run takes turns: what has been posted, then an event, so that neither waits behind a long
-// queue of the other.
-func (l *loop) run() {
-	defer close(l.done)
+// enter takes the turn. false: the loop is dead, and may never be free again.
+func (l *loop) enter() bool {
+	select {
+	case l.turn <- struct{}{}:
+		l.begin()
+		return true
+	case <-l.dead:
+		return false
+	}
+}
+
+func (l *loop) begin() {
+	l.mu.Lock()
+	l.busy = true
+	l.mu.Unlock()
+}
+
+// end runs what has been posted and gives the turn back. own: by the loop's own goroutine, which
+// runs what is for later, too; otherwise later says that there is something.
+func (l *loop) end(own bool) (later bool) {
 	for {
-		background.Checkpoint("event loop")
-		if l.takeCommands() {
-			return
+		l.mu.Lock()
+		q := l.queue
+		l.queue = nil
+		if own && len(q) == 0 {
+			q, l.later = l.later, nil
 		}
-		if l.ch.Wait() {
-			l.takeEvent()
+		if len(q) == 0 {
+			l.busy = false
+			<-l.turn
+			later = len(l.later) != 0
+			l.mu.Unlock()
+			return later
+		}
+		l.mu.Unlock()
+		for _, f := range q {
+			f()
 		}
 	}
 }
 
-// takeCommands runs what has been posted until now. last says that nothing will be any more.
-func (l *loop) takeCommands() (last bool) {
+// run takes turns: what has been posted, then an event, so that neither waits behind a long
+// queue of the other.
+func (l *loop) run() {
+	defer close(l.done)
+	for events := false; ; events = l.ch.Wait() {
+		background.Checkpoint("event loop")
+		last := l.rearm()
+		if !l.enter() {
+			return
+		}
+		if events {
+			l.takeCommands()
+		}
+		l.takeOne(events, true)
+		if last {
+			return
+		}
+	}
+}
+
+// takeCommands runs what has been posted until now.
+func (l *loop) takeCommands() {
 	l.mu.Lock()
 	q := l.queue
 	l.queue = nil
-	last = l.closed
 	l.mu.Unlock()
 	for _, f := range q {
 		f()
 	}
-	return last
+}
+
+// takeOne takes an event, if there is one, gives the turn back, and does what the event has left
+// to do without it.
+func (l *loop) takeOne(events, own bool) (later bool) {
+	if events {
+		l.jobs.wanted = true
+		l.takeEvent()
+	}
+	job := l.jobs.job
+	l.jobs = jobs{}
+	later = l.end(own)
+	if job != nil {
+		job()
+	}
+	return later
+}
+
+// jobs is what may take a while and need not be done on the turn.
+type jobs struct {
+	wanted bool // who has the turn takes one
+	job    func()
+}
+
+// takeJob leaves a job to whoever has the turn, if that is who waits for events: a worker for it
+// would have to be woken. Turn only.
+func (l *loop) takeJob(f func()) bool {
+	if !l.jobs.wanted || l.jobs.job != nil {
+		return false
+	}
+	l.jobs.job = f
+	return true
 }
 
 func (l *loop) takeEvent() {
@@ -130,5 +256,7 @@ func (l *loop) stop() error {
 	l.mu.Unlock()
 	l.ch.Wake()
 	<-l.done
+	l.mu.Lock() // nobody interrupts any more
+	defer l.mu.Unlock()
 	return l.ch.Close()
 }

@@ -80,7 +80,7 @@ func (e *Engine) notice(n datapath.Notice) {
 	var ev connfsm.Event
 	switch n.Kind {
 	case datapath.NoticeToken:
-		e.waiters.wake(datapath.Token(n.Cookie))
+		e.wake(datapath.Token(n.Cookie))
 		return
 	case datapath.NoticeHousekeeper:
 		e.house.kick()

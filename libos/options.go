@@ -15,7 +15,7 @@ type options struct {
 	linger    time.Duration
 	reuseAddr bool
 	keep      keepAlive
-	ints      map[optKey]int32 // stored, and told when asked
+	ints      map[optKey]int32 // what has been set of storedOptions
 }
 
 type optKey struct{ level, name int }
@@ -38,11 +38,18 @@ var storedOptions = map[optKey]int32{
 	{unix.IPPROTO_TCP, unix.TCP_THIN_LINEAR_TIMEOUTS}: 0,
 }
 
-func (e *Engine) defaultOptions() options {
-	buf := int32(e.cfg.RecvSize * e.cfg.DataWindow)
-	return options{keep: newKeepAlive(e.cfg.KeepAlive), ints: map[optKey]int32{
-		{unix.SOL_SOCKET, unix.SO_SNDBUF}: buf, {unix.SOL_SOCKET, unix.SO_RCVBUF}: buf,
-	}}
+func (e *Engine) defaultOptions() options { return options{keep: newKeepAlive(e.cfg.KeepAlive)} }
+
+// stored is the value of one of storedOptions.
+func (s *Socket) stored(key optKey) (int32, bool) {
+	if v, ok := s.opts.ints[key]; ok {
+		return v, true
+	}
+	v, ok := storedOptions[key]
+	if ok && v == 0 && (key.name == unix.SO_SNDBUF || key.name == unix.SO_RCVBUF) && key.level == unix.SOL_SOCKET {
+		v = int32(s.e.cfg.RecvSize * s.e.cfg.DataWindow)
+	}
+	return v, ok
 }
 
 // lingerTime is how long a close waits, and whether that bounds the whole close (SO_LINGER)
@@ -137,6 +144,9 @@ func (s *Socket) SetOption(level, name int, value []byte) error {
 		s.opts.reuseAddr = v != 0
 		return nil
 	}
+	if s.opts.ints == nil {
+		s.opts.ints = map[optKey]int32{}
+	}
 	s.opts.ints[key] = v
 	return nil
 }
@@ -155,10 +165,7 @@ func (s *Socket) GetOption(level, name int) ([]byte, error) {
 	if keep, ok := keepOptions[key]; ok {
 		return nativeBytes(keep.get(&s.opts.keep)), nil
 	}
-	if v, ok := s.opts.ints[key]; ok {
-		return nativeBytes(v), nil
-	}
-	if v, ok := storedOptions[key]; ok {
+	if v, ok := s.stored(key); ok {
 		return nativeBytes(v), nil
 	}
 	if level != unix.SOL_SOCKET {

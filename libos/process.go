@@ -207,6 +207,7 @@ func (p *Process) Abort(err syscall.Errno) {
 		p.mu.RUnlock()
 		for _, e := range engines {
 			e.dp.Abort(err)
+			e.loop.interrupt()
 		}
 	})
 }

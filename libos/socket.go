@@ -16,7 +16,9 @@ import (
 )
 
 // Socket is a queue descriptor of a stream socket. Its calls may be made from any
-// goroutine; those that return a token never wait.
+// goroutine; those that return a token never wait. Accept, Connect, and a wait for their tokens
+// may do the engine's work meanwhile, so the caller holds no lock that a hook takes ([Gate],
+// [Hooks]).
 type Socket struct {
 	e      *Engine
 	qd     int32
@@ -209,6 +211,15 @@ func (s *Socket) Listen(backlog int) error {
 // EINVAL: not listening; EAGAIN: tokens are used up. The token fails with ECANCELED when
 // the socket is closed, ENODEV when its device has gone.
 func (s *Socket) Accept() (datapath.Token, error) {
+	qt, err := s.startAccept()
+	if err == nil {
+		s.e.loop.help()
+	}
+	return qt, err
+}
+
+// startAccept leaves to its caller to help the loop, without our lock.
+func (s *Socket) startAccept() (datapath.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.state {
@@ -222,7 +233,7 @@ func (s *Socket) Accept() (datapath.Token, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.e.loop.post(func() { s.lis.step(connfsm.ListenAccept, request{token: qt}) })
+	s.e.loop.enqueue(func() { s.lis.step(connfsm.ListenAccept, request{token: qt}) })
 	return qt, nil
 }
 
@@ -234,6 +245,15 @@ func (s *Socket) Accept() (datapath.Token, error) {
 // EINVAL: not an address of the socket's family; EOPNOTSUPP: listening; EINPROGRESS;
 // EISCONN; EAGAIN: tokens are used up.
 func (s *Socket) Connect(addr netip.AddrPort) (datapath.Token, error) {
+	qt, err := s.startConnect(addr)
+	if err == nil {
+		s.e.loop.help()
+	}
+	return qt, err
+}
+
+// startConnect leaves to its caller to help the loop, without our lock.
+func (s *Socket) startConnect(addr netip.AddrPort) (datapath.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.state {
@@ -258,7 +278,7 @@ func (s *Socket) Connect(addr netip.AddrPort) (datapath.Token, error) {
 	s.setQDState(datapath.QDConnecting)
 	started := time.Now()
 	reuse := s.opts.reuseAddr
-	s.e.loop.post(func() {
+	s.e.loop.enqueue(func() {
 		c := s.conn
 		if c == nil {
 			c = s.newConn()
@@ -297,7 +317,7 @@ func (s *Socket) connected() {
 	if err := datapath.CompleteToken(qt, datapath.OpConnect); err != nil {
 		s.e.log.Error("complete connect token", "err", err)
 	}
-	s.e.waiters.wake(qt)
+	s.e.wake(qt)
 }
 
 func (s *Socket) failed(err *ConnectError) {
@@ -367,7 +387,7 @@ func (s *Socket) accepted(qt datapath.Token) {
 	if err != nil {
 		s.e.log.Error("complete accept token", "err", err)
 	}
-	s.e.waiters.wake(qt)
+	s.e.wake(qt)
 }
 
 // abandon cuts a connection that nobody will accept.
@@ -383,7 +403,7 @@ func (e *Engine) failToken(qt datapath.Token, err syscall.Errno) {
 	if ferr := datapath.FailToken(qt, err); ferr != nil {
 		e.log.Error("fail token", "err", ferr)
 	}
-	e.waiters.wake(qt)
+	e.wake(qt)
 }
 
 // ---- Close ------------------------------------------------------------------------------
@@ -446,7 +466,7 @@ func (s *Socket) CloseAsync() (datapath.Token, error) {
 		if err := datapath.CompleteToken(qt, datapath.OpClose); err != nil {
 			s.e.log.Error("complete close token", "err", err)
 		}
-		s.e.waiters.wake(qt)
+		s.e.wake(qt)
 	})
 	return qt, nil
 }

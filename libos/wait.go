@@ -14,9 +14,10 @@ import (
 type waiters struct {
 	mu     sync.Mutex
 	m      map[datapath.Token][]chan<- struct{}
-	inside int           // how many are in WaitAny
-	closed bool          // none may come any more
-	gone   chan struct{} // closed when it is, and the last has left
+	inside int             // how many are in WaitAny
+	leader chan<- struct{} // of the one who watches the event channel, nil for none
+	closed bool            // none may come any more
+	gone   chan struct{}   // closed when it is, and the last has left
 }
 
 // enter counts a waiter in; false when the engine ends.
@@ -75,6 +76,13 @@ func (w *waiters) remove(qt datapath.Token, ch chan<- struct{}) (last bool) {
 	return false
 }
 
+// lead makes ch that of the leader; nil: there is none.
+func (w *waiters) lead(ch chan<- struct{}) {
+	w.mu.Lock()
+	w.leader = ch
+	w.mu.Unlock()
+}
+
 // any says whether somebody waits.
 func (w *waiters) any() bool {
 	w.mu.Lock()
@@ -82,8 +90,9 @@ func (w *waiters) any() bool {
 	return len(w.m) != 0
 }
 
-// wake wakes everybody who waits for qt. The channels have room for one value.
-func (w *waiters) wake(qt datapath.Token) {
+// wake wakes everybody who waits for qt. The channels have room for one value. leader: the leader
+// is one of them, which a channel does not wake.
+func (w *waiters) wake(qt datapath.Token) (leader bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, ch := range w.m[qt] {
@@ -91,6 +100,15 @@ func (w *waiters) wake(qt datapath.Token) {
 		case ch <- struct{}{}:
 		default:
 		}
+		leader = leader || ch == w.leader
+	}
+	return leader
+}
+
+// wake wakes who waits for qt. A leader that is awake will look by itself.
+func (e *Engine) wake(qt datapath.Token) {
+	if e.waiters.wake(qt) && e.loop.watch.asleep.Load() {
+		e.loop.interrupt()
 	}
 }
 
@@ -143,6 +161,9 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 	// somebody who looks at the completion queues.
 	if slices.ContainsFunc(qts, func(qt datapath.Token) bool { return !datapath.SetsUp(qt) }) {
 		e.house.kick()
+	} else if e.loop.lead() {
+		i, err := e.waitLeading(ctx, qts, &r, ch)
+		return i, r, resultErr(&r, err)
 	}
 	for {
 		if i, err := redeemFirst(qts, &r); !errors.Is(err, syscall.ETIMEDOUT) {

@@ -21,7 +21,7 @@
 //
 // # Threads
 //
-// All calls on an event channel and its ids belong to one goroutine, its loop, except
+// All calls on an event channel and its ids belong to one goroutine at a time, its loop, except
 // where a method says otherwise. Devices and what is made from them may be used from any
 // goroutine; no object may be used while it is being closed.
 //

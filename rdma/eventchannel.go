@@ -73,6 +73,18 @@ func (ch *eventChannel) Wait() (events bool) { return ch.read.wait() }
 // Wake implements [EventChannel].
 func (ch *eventChannel) Wake() { ch.read.wake() }
 
+// TakeWatch implements [EventChannel].
+func (ch *eventChannel) TakeWatch() bool { return ch.read.take() == nil }
+
+// Await implements [EventChannel].
+func (ch *eventChannel) Await() (events bool) { return ch.read.await() }
+
+// Interrupt implements [EventChannel].
+func (ch *eventChannel) Interrupt() { ch.read.interrupt() }
+
+// LeaveWatch implements [EventChannel].
+func (ch *eventChannel) LeaveWatch() { ch.read.leave() }
+
 // GetEvent implements [EventChannel].
 //
 // An event that reports success but cannot be told to the caller, because the id's device

@@ -21,9 +21,10 @@ type Fabric interface {
 	SlowOps() unsafe.Pointer
 }
 
-// EventChannel is a CM event channel. One goroutine, its loop, makes every call on the
-// channel and on the ids that belong to it; only Readable's channel may be watched by
-// others too, and anybody may call Wake. A loop waits either on Readable or in Wait.
+// EventChannel is a CM event channel. One goroutine at a time, its loop, makes every call on
+// the channel and on the ids that belong to it; only Readable's channel may be watched by
+// others too, and anybody may call Wake and Interrupt. A loop waits either on Readable or in
+// Wait.
 type EventChannel interface {
 	// CreateID makes an id in port space RDMA_PS_TCP whose events come on this channel.
 	CreateID() (ID, error)
@@ -39,6 +40,18 @@ type EventChannel interface {
 	// Wake ends the Wait that is under way, or the next one. It may be called by anybody, at
 	// any time before Close.
 	Wake()
+
+	// TakeWatch makes Wait blind for events, until LeaveWatch: its caller waits for them by
+	// Await, in its own thread, so that nobody else is woken by one. false: that cannot be.
+	TakeWatch() bool
+	// Await blocks the calling thread until events may be waiting, which events says, or until
+	// Interrupt. Only who has taken the watch calls it, and need not be the loop.
+	Await() (events bool)
+	// Interrupt ends the Await that is under way, or the next one. It may be called by
+	// anybody, at any time before Close.
+	Interrupt()
+	// LeaveWatch gives the watch back to Wait.
+	LeaveWatch()
 
 	// GetEvent takes the next event without blocking. The event is a copy: it has been
 	// acknowledged. ok is false when there is none.

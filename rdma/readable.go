@@ -16,15 +16,17 @@ import (
 // readable waits for a file descriptor of a C library in Go's netpoller, so that no
 // goroutine is blocked inside C. It only looks whether something can be read; reading
 // is left to the owner of the descriptor. The owner either calls wait or takes values
-// from watch.
+// from watch; who owns a wait can also take the descriptor and wait in a thread of his own.
 //
 // The netpoller reports edges. Whoever waits therefore looks with poll(2), which reports
 // levels, before it parks, so that nothing that arrived since the owner's last read is
 // missed.
 type readable struct {
 	name string
-	file *os.File
+	fd   int      // what is watched
+	file *os.File // an epoll instance with fd in it
 	conn syscall.RawConn
+	intr int // eventfd: ends await
 
 	woken atomic.Bool // wake has been called, and no wait has ended since
 
@@ -40,20 +42,68 @@ func watchReadable(fd int, name string) (*readable, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, err
 	}
-	// A dup, because os.File closes what it is given.
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	// The netpoller watches an epoll instance with fd in it, because os.File closes what it is
+	// given, and because fd can be taken out again.
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
-	file := os.NewFile(uintptr(dup), name)
-	conn, err := file.SyscallConn()
+	if err := errors.Join(unix.SetNonblock(ep, true), watchIn(ep, fd)); err != nil {
+		return nil, errors.Join(err, unix.Close(ep))
+	}
+	file := os.NewFile(uintptr(ep), name)
+	intr, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, file.Close(), unix.Close(intr))
+	}
 	return &readable{
-		name: name, file: file, conn: conn,
+		name: name, fd: fd, file: file, conn: conn, intr: intr,
 		ready: make(chan struct{}, 1), armed: make(chan struct{}, 1), quit: make(chan struct{}),
 	}, nil
+}
+
+// watchIn adds fd to an epoll instance.
+func watchIn(ep, fd int) error {
+	return unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)})
+}
+
+// take takes fd out of the netpoller's sight, until leave. A thread that waits for it in await
+// is then the only one that it wakes.
+func (r *readable) take() error {
+	return r.control(func(ep int) error { return unix.EpollCtl(ep, unix.EPOLL_CTL_DEL, r.fd, nil) })
+}
+
+// leave undoes take. What is there already is reported.
+func (r *readable) leave() { _ = r.control(func(ep int) error { return watchIn(ep, r.fd) }) }
+
+func (r *readable) control(f func(ep int) error) (err error) {
+	cerr := r.conn.Control(func(ep uintptr) { err = f(int(ep)) })
+	return errors.Join(err, cerr)
+}
+
+// await blocks the thread until fd can be read, or until interrupt.
+func (r *readable) await() (events bool) {
+	p := [2]unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}, {Fd: int32(r.intr), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(p[:], -1)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n > 0 && p[1].Revents != 0 {
+			var b [8]byte
+			_, _ = unix.Read(r.intr, b[:])
+		}
+		return err != nil || p[0].Revents != 0
+	}
+}
+
+// interrupt ends the await that is under way, or the next one.
+func (r *readable) interrupt() {
+	_, _ = unix.Write(r.intr, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
 // wait parks the caller until something can be read, until wake, or until close.
@@ -133,6 +183,7 @@ func (r *readable) arm() {
 func (r *readable) close() {
 	close(r.quit)
 	_ = r.file.Close()
+	_ = unix.Close(r.intr)
 	r.start.Do(func() {}) // none begins any more
 	if r.done != nil {
 		<-r.done

@@ -193,6 +193,50 @@ func TestWaitsLoseNothingUnderLoad(t *testing.T) {
 	writers.Wait()
 }
 
+func TestWhoHasTakenTheDescriptorAloneHearsOfIt(t *testing.T) {
+	e := newEventfd(t)
+	r, err := watchReadable(e.fd, "test")
+	require.NoError(t, err)
+	defer r.close()
+	for range 100 {
+		require.NoError(t, r.take())
+		ended := make(chan bool)
+		go func() { ended <- r.await() }()
+		waiting := make(chan bool)
+		go func() { waiting <- r.wait() }()
+		e.post()
+		require.True(t, receive(t, ended))
+		r.wake()
+		require.False(t, receive(t, waiting), "the netpoller does not see it")
+		require.True(t, r.await(), "it is still there")
+		r.leave()
+		require.True(t, r.wait(), "and is seen again")
+		require.True(t, e.take())
+	}
+}
+
+func TestAnInterruptEndsOneWaitOfTheThread(t *testing.T) {
+	e := newEventfd(t)
+	r, err := watchReadable(e.fd, "test")
+	require.NoError(t, err)
+	defer r.close()
+	require.NoError(t, r.take())
+	r.interrupt()
+	r.interrupt()
+	require.False(t, r.await(), "interrupted before")
+	for range 1000 { // whichever comes first
+		ended := make(chan bool)
+		go func() { ended <- r.await() }()
+		r.interrupt()
+		require.False(t, receive(t, ended))
+	}
+	r.interrupt()
+	e.post()
+	require.True(t, r.await(), "an interrupt hides no event")
+	require.Error(t, r.take(), "it is taken already")
+	r.leave()
+}
+
 func TestClosingTheWatchLeavesTheDescriptorAlone(t *testing.T) {
 	e := newEventfd(t)
 	e.watch().close() // parked

@@ -119,8 +119,8 @@ func to(next State, ops ...Op) rule {
 
 func startConnect(s *step) {
 	s.c.Role, s.c.Pending, s.c.State = Active, true, ResolvingAddr
-	s.start(Deadline)
 	s.do(CreateID, ResolveAddr)
+	s.start(Deadline)
 }
 
 func startAccept(s *step) {
@@ -177,12 +177,12 @@ func established(s *step) {
 
 func attached(s *step) {
 	s.c.State, s.c.Pending = Established, false
-	s.stop(Deadline)
 	if s.c.Role == Active {
 		s.do(CompleteToken)
 	} else {
 		s.do(Ready)
 	}
+	s.stop(Deadline)
 	if s.c.Err != 0 { // it broke before CM said established: what arrived can still be popped
 		s.end(s.c.Err, true)
 	}

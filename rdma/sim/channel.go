@@ -14,11 +14,13 @@ type channel struct {
 	host  *Host
 	ready chan struct{}
 	woken chan struct{} // capacity 1
+	intr  chan struct{} // capacity 1
 	rec   *track.Record
 
 	// Guarded by the network's mu.
 	ids    map[*id]struct{}
 	queue  []queued
+	taken  bool // see TakeWatch
 	closed bool
 }
 
@@ -38,16 +40,55 @@ func (ch *channel) Readable() <-chan struct{} { return ch.ready }
 func (ch *channel) Wait() (events bool) {
 	n := ch.host.net
 	n.mu.Lock()
-	events = len(ch.queue) != 0
+	events, taken := len(ch.queue) != 0, ch.taken
 	n.mu.Unlock()
-	if events {
-		return true
+	if taken {
+		<-ch.woken
+		return false
 	}
+	return events || ch.next(ch.woken)
+}
+
+// next waits for an event or for who ends that.
+func (ch *channel) next(ended <-chan struct{}) (events bool) {
 	select {
 	case <-ch.ready:
 		return true
-	case <-ch.woken:
+	case <-ended:
 		return false
+	}
+}
+
+// TakeWatch implements [rdma.EventChannel]. A Wait that is under way may see one event more.
+func (ch *channel) TakeWatch() bool {
+	ch.setTaken(true)
+	return true
+}
+
+// LeaveWatch implements [rdma.EventChannel].
+func (ch *channel) LeaveWatch() { ch.setTaken(false) }
+
+func (ch *channel) setTaken(taken bool) {
+	n := ch.host.net
+	n.mu.Lock()
+	ch.taken = taken
+	n.mu.Unlock()
+}
+
+// Await implements [rdma.EventChannel].
+func (ch *channel) Await() (events bool) {
+	n := ch.host.net
+	n.mu.Lock()
+	events = len(ch.queue) != 0
+	n.mu.Unlock()
+	return events || ch.next(ch.intr)
+}
+
+// Interrupt implements [rdma.EventChannel].
+func (ch *channel) Interrupt() {
+	select {
+	case ch.intr <- struct{}{}:
+	default:
 	}
 }
 

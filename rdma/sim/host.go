@@ -120,6 +120,7 @@ func (h *Host) NewEventChannel() (rdma.EventChannel, error) {
 		host:  h,
 		ready: make(chan struct{}, 1),
 		woken: make(chan struct{}, 1),
+		intr:  make(chan struct{}, 1),
 		ids:   make(map[*id]struct{}),
 		rec:   track.Open("event channel"),
 	}

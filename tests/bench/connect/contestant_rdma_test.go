@@ -66,7 +66,12 @@ func libosConnect() error {
 		return err
 	}
 	ctx := context.Background()
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+	// The goroutine waits as those of programs do, in the netpoller: the runtime preempts one that
+	// comes back from a long system call.
+	if err := unix.SetNonblock(0, true); err != nil {
+		return err
+	}
+	for in := bufio.NewScanner(os.NewFile(0, "stdin")); in.Scan(); {
 		port, err := strconv.ParseUint(strings.TrimPrefix(in.Text(), "c "), 10, 16)
 		if err != nil {
 			return err

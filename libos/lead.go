@@ -1,0 +1,138 @@
+package libos
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"catmint/datapath"
+)
+
+// watch is who waits for the events of a loop's channel.
+type watch struct {
+	by     watcher
+	asleep atomic.Bool // the leader sleeps, or is about to; read without the lock
+}
+
+type watcher int
+
+const (
+	watchedByLoop   watcher = iota
+	watchedByLeader         // a goroutine that waits for a connection to be set up
+	watchedByNobody         // a leader has left, and the loop has been woken to watch
+)
+
+// lead has the caller watch the channel in the place of the loop's own goroutine, until unlead.
+// false: somebody does already.
+func (l *loop) lead() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed || l.watch.by == watchedByLeader:
+		return false
+	case l.watch.by == watchedByLoop && !l.ch.TakeWatch():
+		return false
+	}
+	l.watch.by = watchedByLeader
+	return true
+}
+
+// unlead gives the watch back. The loop's goroutine does what is for later, too.
+func (l *loop) unlead() {
+	l.mu.Lock()
+	l.watch.by = watchedByNobody
+	l.mu.Unlock()
+	l.ch.Wake()
+}
+
+// rearm has the loop's own goroutine watch again after a leader. last: the loop has been closed.
+func (l *loop) rearm() (last bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watch.by == watchedByNobody {
+		l.ch.LeaveWatch()
+		l.watch.by = watchedByLoop
+	}
+	return l.closed
+}
+
+// interrupt has the leader, if there is one, look whether it has reason to go on waiting.
+func (l *loop) interrupt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watch.by == watchedByLeader {
+		l.ch.Interrupt()
+	}
+}
+
+// await is the channel's Await. The runtime takes a goroutine that returns from a long system call
+// for one that has been running all the time, and preempts it by a signal soon after; one that
+// goes through the scheduler is taken for fresh.
+func (l *loop) await() (events bool) {
+	slept := time.Now()
+	events = l.ch.Await()
+	if time.Since(slept) > longSleep {
+		runtime.Gosched()
+	}
+	return events
+}
+
+// longSleep is when the runtime takes away the processor of a goroutine in a system call.
+const longSleep = 10 * time.Millisecond
+
+// waitLeading waits for one of tokens that are watched, as the leader; woken is theirs. The
+// errors are those of WaitAny.
+func (e *Engine) waitLeading(ctx context.Context, qts []datapath.Token, r *datapath.Result, woken chan struct{}) (int, error) {
+	l := e.loop
+	e.waiters.lead(woken)
+	defer func() {
+		e.waiters.lead(nil)
+		l.unlead()
+	}()
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, l.interrupt)()
+	}
+	for look := true; ; {
+		// Whoever has something to say to us says it first and then sees whether we sleep.
+		l.watch.asleep.Store(true)
+		select {
+		case <-woken:
+			look = true
+		default:
+		}
+		if look {
+			if i, err := redeemFirst(qts, r); !errors.Is(err, syscall.ETIMEDOUT) {
+				l.watch.asleep.Store(false)
+				return i, err
+			}
+			look = false
+		}
+		if err := e.over(ctx); err != nil {
+			l.watch.asleep.Store(false)
+			if i, rerr := redeemFirst(qts, r); rerr == nil { // it came just now
+				return i, nil
+			}
+			return 0, err
+		}
+		events := l.await()
+		l.watch.asleep.Store(false)
+		if events && l.enter() && l.takeOne(true, false) && len(woken) == 0 {
+			l.ch.Wake() // otherwise unlead does it
+		}
+	}
+}
+
+// over says why nobody should wait any longer, if so.
+func (e *Engine) over(ctx context.Context) error {
+	select {
+	case <-e.quit:
+		return syscall.ENOSYS
+	case <-e.p.dead:
+		return syscall.EIO
+	default:
+		return ctx.Err()
+	}
+}
