@@ -18,7 +18,7 @@ const (
 )
 
 // guestFlags mean nothing on this machine itself.
-var guestFlags = []string{"kernel", "accel", "mem", "cpus", "idle-poll", "module", "writable"}
+var guestFlags = []string{"kernel", "accel", "mem", "cpus", "idle-poll", "icount", "module", "writable"}
 
 // bedFlags are the flags that all subcommands with a host share.
 type bedFlags struct {
@@ -40,6 +40,8 @@ func (f *bedFlags) register(fs *pflag.FlagSet, timeout time.Duration) {
 	fs.IntVar(&f.bed.CPUs, "cpus", testbed.DefaultCPUs, "processors of each guest")
 	fs.BoolVar(&f.bed.IdlePoll, "idle-poll", false,
 		"guests' processors spin when idle: waking one is cheap, and this machine is busy")
+	fs.BoolVar(&f.bed.ICount, "icount", false,
+		"guest's clock counts instructions, however busy this machine is")
 	fs.IntVar(&f.bed.MTU, "mtu", 0, "MTU of the network device in bytes (default: room for RoCE's 4096)")
 	fs.StringArrayVar(&f.bed.Modules, "module", nil, "also load this kernel module in the guests")
 	fs.StringArrayVar(&f.bed.Writable, "writable", nil,

@@ -171,7 +171,7 @@ func TestMistakesOnTheCommandLineAreUsageErrors(t *testing.T) {
 		"run --on-a x true", "run --hosts 2 --on-a true", "run --hosts 2 --on-a x --on-b y true",
 		"run --hosts 2 -i cat", "run --hosts 2 --ready ( true", "run --ready x true", "run --serve true",
 		"run --mode native --hosts 2 true", "run --mode native --kernel 6.1 true",
-		"run --mode native --idle-poll true", "run --hosts 2",
+		"run --mode native --idle-poll true", "run --mode native --icount true", "run --hosts 2",
 		"test", "test --hosts 0 ./x", "test --count -1 ./x", "test --test-timeout -1s ./x", "fetch now", "fetch --x",
 		"shell", "shell --hosts 9", "shell --x",
 	} {

@@ -27,6 +27,14 @@ echo "native $?"; ls /sys/class/infiniband /sys/class/net; exit 9`, self)
 	assert.Equal(t, "device\nidle=poll\n1500\nrxe0\nnative 7\n/sys/class/infiniband:\n\n/sys/class/net:\nlo\n", c.out.String())
 }
 
+func TestAGuestsClockCountsInstructions(t *testing.T) {
+	var c call
+	status := c.run("run", "--mode", "qemu", "--icount", "--", "sh", "-c",
+		"sleep 3600; cat /sys/devices/system/clocksource/clocksource0/current_clocksource")
+	assert.Equal(t, 0, status, c.err.String()) // an idle hour takes no time
+	assert.Equal(t, "tsc\n", c.out.String())
+}
+
 func TestGuestsReachEachOtherOverRDMA(t *testing.T) {
 	var c call
 	status := c.run("run", "--hosts", "2", "--serve",

@@ -140,7 +140,8 @@ func (b *builder) start(i int, accel qemu.Accel, link *os.File) (*Host, error) {
 	}
 	machine, err := qemu.Start(qemu.Spec{
 		Binary: b.cfg.QEMU, Name: name, Kernel: b.kernel.Image, Initramfs: b.image, Accel: accel,
-		MemoryMiB: b.cfg.MemoryMiB, CPUs: b.cfg.CPUs, IdlePoll: b.cfg.IdlePoll, Writable: b.cfg.Writable,
+		MemoryMiB: b.cfg.MemoryMiB, CPUs: b.cfg.CPUs, IdlePoll: b.cfg.IdlePoll, ICount: b.cfg.ICount,
+		Writable: b.cfg.Writable,
 	}, link, b.cfg.Console)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -39,6 +40,7 @@ type Config struct {
 	MemoryMiB int    // of each host
 	CPUs      int    // of each host
 	IdlePoll  bool   // the hosts' processors spin when they have no work, see README.md
+	ICount    bool   // the host's clock counts instructions, see README.md; one host, TCG
 	MTU       int    // of the network device, bytes
 
 	Modules  []string // further kernel modules to load
@@ -79,6 +81,17 @@ func (c *Config) normalize() error {
 	}
 	if c.Accel == "" {
 		c.Accel = string(qemu.Auto)
+	}
+	if c.ICount {
+		switch {
+		case c.Hosts != 1:
+			return errors.New("clocks that count instructions do not agree: want one host")
+		case c.Accel == string(qemu.KVM):
+			return errors.New("KVM counts no instructions: want TCG")
+		case c.IdlePoll:
+			return errors.New("to spin costs time where instructions are counted")
+		}
+		c.Accel = string(qemu.TCG)
 	}
 	if c.MemoryMiB == 0 {
 		c.MemoryMiB = DefaultMemoryMiB

@@ -18,6 +18,7 @@ type Spec struct {
 	MemoryMiB int
 	CPUs      int
 	IdlePoll  bool     // processors without work spin, in place of halting
+	ICount    bool     // the clock counts instructions, of all processors in turn; TCG only
 	Writable  []string // folders exported read-write; all others are read only
 	Root      string   // exported root; "" is /
 }
@@ -47,7 +48,11 @@ var cmdline = []string{
 // told the true one, and to believe in it.
 func (s Spec) append() string {
 	words := cmdline
-	if khz := hostTSC(); s.Accel != KVM && khz > 0 {
+	khz := hostTSC()
+	if s.ICount {
+		khz = 1_000_000 // an instruction is a nanosecond
+	}
+	if s.Accel != KVM && khz > 0 {
 		words = slices.Concat(words, []string{"tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", khz)})
 	}
 	if s.IdlePoll {
@@ -95,6 +100,9 @@ func (s Spec) args(peered bool) []string {
 	}
 	if s.Accel == KVM {
 		a = append(a, "-accel", "kvm", "-cpu", "host")
+	} else if s.ICount {
+		a = append(a, "-accel", "tcg,thread=single,tb-size=512", "-cpu", "max,la57=off",
+			"-icount", "shift=0,sleep=off")
 	} else {
 		// One thread for each CPU. The la57 paging of "max" costs a level in every page walk.
 		a = append(a, "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off")

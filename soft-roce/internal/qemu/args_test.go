@@ -58,6 +58,16 @@ func TestProcessorsSpinOnlyWhenAskedTo(t *testing.T) {
 	assert.NotContains(t, value(s.args(false), "-append"), "idle=", "no other machine is changed")
 }
 
+func TestAClockOfInstructionsRunsOnOneThread(t *testing.T) {
+	s := sample()
+	assert.NotContains(t, s.args(false), "-icount")
+	s.ICount = true
+	args := s.args(false)
+	assert.Equal(t, "shift=0,sleep=off", value(args, "-icount"))
+	assert.Contains(t, value(args, "-accel"), "thread=single")
+	assert.Contains(t, value(args, "-append"), "tsc_early_khz=1000000", "an instruction is a nanosecond")
+}
+
 func TestPeeredMachinesHaveCardsWithAddressesOfTheirOwn(t *testing.T) {
 	a, b := sample(), sample()
 	b.Name = "b"
