@@ -72,8 +72,10 @@ void arena_cache_destroy(struct arena_cache *cache) {
     arena_pool_remove_cache(cache);
 }
 
-/* A free block becomes the cache's. */
+/* A free block becomes the cache's, and ready to be taken. */
 HOT struct arena_block *own(const struct arena_cache *cache, struct arena_block *b) {
+    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED) & ~ARENA_REFS;
+    __atomic_store_n(&b->state, (s + 1) | ARENA_REF, __ATOMIC_RELAXED);
     __atomic_store_n(&b->owner, cache ? cache->id : 0, __ATOMIC_RELAXED);
     __atomic_store_n(&b->lead, ARENA_LEAD, __ATOMIC_RELAXED);
     return b;
@@ -120,7 +122,7 @@ SLOW void release_slowly(struct arena_cache *cache, struct arena_block *b) {
 
 /* ---- Taking and releasing --------------------------------------------------------------- */
 
-/* A block that nobody holds yet; *state is its state with the tag advanced. */
+/* A block that nobody holds yet; *state is what its state would be then. */
 HOT struct arena_block *take(struct arena_cache *cache, size_t size, uint64_t *state) {
     struct arena_block *b = NULL;
     if (__builtin_expect(size - 1 < ARENA_MAX_CLASS && cache, 1)) {
@@ -138,7 +140,7 @@ HOT struct arena_block *take(struct arena_cache *cache, size_t size, uint64_t *s
     }
     __atomic_store_n(&b->size, (uint32_t)size, __ATOMIC_RELAXED);
     uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED);
-    *state = (s & ~ARENA_TAG) | ((s + 1) & ARENA_TAG);
+    *state = s & ~ARENA_REFS;
     return b;
 }
 
@@ -161,7 +163,7 @@ struct arena_block *arena_alloc(struct arena_cache *cache, size_t size) {
     uint64_t s;
     struct arena_block *b = take(cache, size, &s);
     if (b)
-        __atomic_store_n(&b->state, s + ARENA_REF, __ATOMIC_RELEASE);
+        __atomic_store_n(&b->state, s | ARENA_REF, __ATOMIC_RELEASE);
     return b;
 }
 

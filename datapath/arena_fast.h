@@ -66,9 +66,6 @@ ARENA_HOT struct arena_block *arena_take_warmest(struct arena_cache_class *cc) {
     uint32_t n = cc->n - 1;
     struct arena_block *b = cc->blocks[n];
     arena_set_count(cc, n);
-    /* The tag grows by 1. From its end it goes back to 0, and carries what is set anyway. */
-    uint64_t s = (__atomic_load_n(&b->state, __ATOMIC_RELAXED) + 1) | ARENA_REF;
-    __atomic_store_n(&b->state, s, __ATOMIC_RELEASE);
     return b;
 }
 
@@ -113,8 +110,9 @@ ARENA_HOT bool arena_sgafree_fast(struct arena_cache *cache, const demi_sgarray_
     uint32_t n = cc->n;
     if (__builtin_expect(n == cc->cap, 0))
         return false;
-    if (__builtin_expect(!__atomic_compare_exchange_n(&b->state, &s, s & ~ARENA_APP, false,
-                                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED),
+    uint64_t free = (s - ARENA_APP + 1) | ARENA_REF; /* as any block in a cache */
+    if (__builtin_expect(!__atomic_compare_exchange_n(&b->state, &s, free, false, __ATOMIC_ACQ_REL,
+                                                      __ATOMIC_RELAXED),
                          0))
         return false;
     cc->blocks[n] = b;

@@ -41,6 +41,11 @@
 #define ARENA_REFS (ARENA_APP - ARENA_REF)
 #define ARENA_TAG UINT64_C(63)
 _Static_assert(ARENA_REF == ARENA_TAG + 1, "a tag that overflows carries into the references");
+/*
+ * A block in a cache has one reference already, that of whoever will take it, and a tag of its own:
+ * the tag grows by 1 when the block comes in, and goes from its end back to 0, carrying into the
+ * reference, which is set anyway.
+ */
 
 struct arena_block {
     uint64_t state; /* atomic */

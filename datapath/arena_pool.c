@@ -204,8 +204,8 @@ static void block_stamp(struct arena_block *b, const struct arena_span *sp, uint
                      __ATOMIC_RELAXED);
     b->block_size = sp->block_size;
     __atomic_store_n(&b->class, sp->class, __ATOMIC_RELAXED);
-    /* The tag goes on from where a former slab's block left off: any will do. */
-    uint64_t tag = __atomic_load_n(&b->state, __ATOMIC_RELAXED) & ARENA_TAG;
+    /* Another tag than that of the block that was here before, if there was one. */
+    uint64_t tag = (__atomic_load_n(&b->state, __ATOMIC_RELAXED) + 1) & ARENA_TAG;
     __atomic_store_n(&b->state, (uint64_t)sp->inc << ARENA_INC_SHIFT | tag, __ATOMIC_RELEASE);
 }
 

@@ -70,8 +70,10 @@ void dp_conn_break(struct dp_conn *c, int err, bool hard) {
 }
 
 static void end_if_quiet(struct dp_conn *c) {
-    if (c->phase == DP_CONN_FLUSHING && c->tx_signaled == 0 &&
-        (c->rx_posted == 0 || c->recv_flushed))
+    if (c->phase != DP_CONN_FLUSHING)
+        return;
+    dp_recv_unchain(c);
+    if (c->tx_signaled == 0 && (c->rx_posted == 0 || c->recv_flushed))
         c->phase = DP_CONN_ENDED;
 }
 

@@ -156,7 +156,7 @@ int dp_conn_create(const struct dp_conn_params *p, struct dp_conn **out) {
     p->cq->promised += c->budget_max;
     p->cq->conns++;
     __atomic_fetch_add(&p->device->users, 1, __ATOMIC_ACQ_REL);
-    rc = dp_recv_post(c);
+    rc = dp_recv_post(c, true);
     if (rc == 0 && c->starved)
         rc = ENOMEM;
     if (rc)
@@ -223,8 +223,6 @@ static void init_fast(struct dp_conn *c) {
                                         .num_sge = 1,
                                         .opcode = IBV_WR_SEND,
                                         .send_flags = IBV_SEND_INLINE};
-    c->fast.recv_sge = (struct ibv_sge){.length = c->local.recv_size};
-    c->fast.recv = (struct ibv_recv_wr){.sg_list = &c->fast.recv_sge, .num_sge = 1};
     if (c->local.recv_size <= ARENA_MAX_CLASS) {
         c->fast.recv_class = &c->engine->cache.classes[arena_class(c->local.recv_size)];
         c->fast.most = in_line < c->max_payload ? in_line : c->max_payload;
@@ -233,12 +231,11 @@ static void init_fast(struct dp_conn *c) {
 
 /* Ties c to qd, or says why not. */
 static int tie(struct dp_conn *c, int32_t qd) {
-    struct dp_qd *q = dp_qd_of(c->engine, qd);
-    if (!q || q->state == DP_QD_FREE)
+    if (dp_qd_owner(qd) != c->engine)
         return EBADF;
-    if (q->conn || q->state == DP_QD_CLOSING || q->state == DP_QD_FAILED)
+    if (dp_qds.conn[qd] || dp_qds.state[qd] == DP_QD_CLOSING || dp_qds.state[qd] == DP_QD_FAILED)
         return EINVAL;
-    dp_qd_set(q, DP_QD_CONNECTED, c);
+    dp_qd_set(qd, DP_QD_CONNECTED, c);
     c->qd = qd;
     c->fast.result.qd = qd;
     return 0;
@@ -283,7 +280,7 @@ void dp_conn_settle(struct dp_conn *c) {
         dp_recv_settle(c);
     while (c->phase == DP_CONN_OPEN && c->established) {
         if (dp_recv_due(c))
-            (void)dp_recv_post(c); /* a failure has broken the connection */
+            (void)dp_recv_post(c, false); /* a failure has broken the connection */
         if (c->phase == DP_CONN_OPEN &&
             (c->window_short || flow_data_owed(&c->flow) >= c->flow.data_due))
             dp_window_settle(c);
@@ -312,9 +309,8 @@ int dp_conn_destroy(struct dp_conn *c) {
         dp_fail(e, s, err);
     dp_send_fail_pending(c, err);
     dp_recv_drop(c);
-    struct dp_qd *q = c->qd >= 0 ? dp_qd_of(e, c->qd) : NULL;
-    if (q && q->conn == c)
-        dp_qd_set(q, (enum dp_qd_state)q->state, NULL);
+    if (dp_qd_owner(c->qd) == e && dp_qds.conn[c->qd] == c)
+        dp_qd_set(c->qd, (enum dp_qd_state)dp_qds.state[c->qd], NULL);
     unlink_conn(e, c);
     free_memory(c);
     dp_unlock(e);
@@ -346,7 +342,7 @@ int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
     out->inline_sends += c->fast.pushes;
     out->pops += c->fast.pops;
     out->frames_in += c->fast.pops;
-    out->post_recvs += c->fast.pops - c->fast.listed;
+    out->post_recvs += c->fast.chains;
     out->waiting = c->established ? c->in_tail - c->in_head : 0; /* before, frames are kept there */
     out->credit = c->established && c->phase == DP_CONN_OPEN ? flow_data_credit(&c->flow) : 0;
     dp_unlock(c->engine);

@@ -23,8 +23,9 @@ void dp_mutex_lock_slow(struct dp_mutex *m) {
         dp_pause();
     }
     const uint32_t both = DP_MUTEX_TAKEN | DP_MUTEX_SLEEPERS;
-    while (__atomic_fetch_or(&m->word, both, __ATOMIC_ACQUIRE) & DP_MUTEX_TAKEN)
-        dp_futex_wait(&m->word, both, NULL);
+    uint32_t seen;
+    while ((seen = __atomic_fetch_or(&m->word, both, __ATOMIC_ACQUIRE)) & DP_MUTEX_TAKEN)
+        dp_futex_wait(&m->word, seen | both, NULL);
 }
 
 void dp_unlock_ring(struct dp_engine *e) {
@@ -72,13 +73,13 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     e->quick.push.live = e->quick.pop.live = QT_NONE;
     TAILQ_INIT(&e->cqs);
     e->turn = NULL;
+    e->turn_in = DP_TURN;
     e->aborted = 0;
     TAILQ_INIT(&e->dirty);
     TAILQ_INIT(&e->held);
     TAILQ_INIT(&e->crowded);
     TAILQ_INIT(&e->watched);
     TAILQ_INIT(&e->noticed);
-    dp_recv_init(e);
     arena_cache_init(&e->cache);
     e->cache.id = (uint16_t)(e->index + 1);
     return 0;

@@ -39,7 +39,7 @@ static __attribute__((noinline)) int pop_locked(struct dp_conn *c, int32_t qd,
     struct dp_engine *e = c->engine;
 
     if (c == &dp_no_conn) /* the entry stays as it is while its engine is locked */
-        return pop_unlocked(dp_qd_entry(qd)->engine, qd, qt_out, false);
+        return pop_unlocked(dp_qd_owner(qd), qd, qt_out, false);
     enter(e);
     int rc = dp_pop_slow(c, qd, qt_out);
     dp_unlock(e);
@@ -111,67 +111,53 @@ int demi_pop(demi_qtoken_t *qt_out, int qd) {
 
 /* The receive in slot is used and not posted again: the general functions see to it. */
 COLD void owe_receive(struct dp_conn *c, uint32_t slot) {
-    c->fast.rx[slot].block = NULL;
     c->rx_free[c->rx_nfree++] = slot;
     c->rx_posted--;
     c->rx_owed_data++;
     dp_conn_dirty(c);
 }
 
-COLD void receive_refused(struct dp_conn *c, uint32_t slot, struct arena_block *b, int rc) {
-    c->stats.post_recvs++;
-    arena_unref(&c->engine->cache, b);
-    owe_receive(c, slot);
-    dp_conn_break(c, rc > 0 ? rc : EIO, true);
-}
-
-/* What post_again says of a receive that has not been posted, beside a positive errno. */
-enum { NO_BLOCK = -1, NO_KEY = -2 };
-
 /*
- * Posts the receive in slot, whose message has been handed on, with another block. What is not 0
- * is for not_posted.
+ * Gives a receive, whose message has been handed on, another block, and chains it. False: there is
+ * no block, or it has no key.
  */
-HOT int post_again(struct dp_engine *e, struct dp_conn *c, uint32_t slot) {
-    struct arena_cache_class *cc = c->fast.recv_class;
-    c->fast.recv.wr_id = c->fast.recv_id | slot;
+HOT bool chain_again(struct dp_conn *c, struct arena_cache_class *cc, struct dp_rx *rx) {
     if (DP_UNLIKELY(cc->n == 0))
-        return NO_BLOCK;
+        return false;
     struct arena_block *b = arena_take_warmest(cc);
-    c->fast.rx[slot].block = b;
     uint64_t key = arena_key_fast(b, c->fast.slot);
+    rx->block = b;
     if (DP_UNLIKELY(!key))
-        return NO_KEY;
-    c->fast.recv_sge.addr = b->addr;
-    c->fast.recv_sge.lkey = (uint32_t)key;
-    return c->ops->post_recv(c->qp, &c->fast.recv, &e->bad_recv);
+        return false;
+    rx->sge.addr = b->addr;
+    rx->sge.lkey = (uint32_t)key;
+    rx->wr.next = c->fast.chain;
+    c->fast.chain = &rx->wr;
+    return true;
 }
 
-COLD void not_posted(struct dp_conn *c, int rc) {
-    uint32_t slot = dp_wr_slot(c->fast.recv.wr_id);
-
-    if (rc != NO_BLOCK && rc != NO_KEY) {
-        receive_refused(c, slot, c->fast.rx[slot].block, rc);
-        return;
-    }
-    if (rc == NO_KEY)
-        arena_unref(&c->engine->cache, c->fast.rx[slot].block);
-    owe_receive(c, slot);
+/* Chaining a receive has failed. Its block has been handed on, or has no key. */
+COLD void not_chained(struct dp_conn *c, struct dp_rx *rx, const struct arena_block *handed_on) {
+    if (rx->block != handed_on)
+        arena_unref(&c->engine->cache, rx->block);
+    rx->block = NULL;
+    owe_receive(c, (uint32_t)(rx - c->fast.rx));
 }
 
-/* The receives of a list are posted. */
-static __attribute__((noinline)) bool post_list(struct dp_conn *c) {
-    (void)dp_recv_post(c); /* a failure has broken the connection */
-    return c->dirty || flow_data_credit_due(&c->flow);
+/* The chain is as long as it should be: posts it. Not 0: for dp_recv_refused. */
+HOT int post_chain(struct dp_conn *c) {
+    return c->ops->post_recv(c->qp, c->fast.chain, &c->engine->bad_recv);
 }
 
-/* The receive in slot will be posted again with others, to make a list of them. */
-HOT bool post_later(struct dp_conn *c, uint32_t slot) {
-    c->fast.rx[slot].block = NULL;
-    c->rx_free[c->rx_nfree++] = slot;
-    c->rx_posted--;
-    c->fast.listed++;
-    return ++c->rx_owed_data >= c->rx_list && post_list(c);
+/* The chain has been posted. Whether a CREDIT is due. */
+HOT bool chain_posted(struct dp_conn *c) {
+    uint32_t n = c->fast.span;
+
+    c->fast.chain = NULL;
+    c->fast.left = n;
+    c->fast.chains++;
+    flow_return(&c->flow, n, 0);
+    return flow_data_credit_due(&c->flow);
 }
 
 /* The pop that a caller of demi_wait waits for, and where its result goes. */
@@ -181,58 +167,55 @@ struct awaited {
     demi_qresult_t *out;
 };
 
-/* Writes the result of a pop of c that gets a message. */
-HOT void give(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
-              demi_qtoken_t qt, demi_qresult_t *out) {
+/* Writes the result of a pop of c that gets a message of len bytes. */
+HOT void give(struct dp_engine *e, struct dp_conn *c, struct arena_cache_class *home,
+              struct arena_block *b, uint32_t len, demi_qtoken_t qt, demi_qresult_t *out) {
     memcpy(out, &c->fast.result, sizeof(c->fast.result));
     out->qr_qt = qt;
     out->qr_ret = 0;
-    arena_give_fast(&e->cache, c->fast.recv_class, b, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
-                    &out->qr_value.sga);
+    arena_give_fast(&e->cache, home, b, len, &c->sga_addr, &out->qr_value.sga);
 }
 
 /* Hands a message to whoever waits in this very call. */
-HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
+HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t len,
                   struct awaited *a) {
-    give(e, c, b, bytes, a->qt, a->out);
+    give(e, c, c->fast.recv_class, b, len, a->qt, a->out);
     qt_release(&e->tokens, a->slot);
     a->slot = NULL;
     /* Another thread may sleep for the same token, which has gone now. */
-    e->done_seq++;
     dp_ring(e);
 }
 
 /* Completes a pop with a message, for whoever will wait for it. */
-HOT void give_later(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
+HOT void give_later(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t len,
                     struct qt_slot *s) {
-    arena_give_fast(&e->cache, c->fast.recv_class, b, bytes - FRAME_HEADER_SIZE, &c->sga_addr,
-                    &s->value.sga);
+    arena_give_fast(&e->cache, c->fast.recv_class, b, len, &c->sga_addr, &s->value.sga);
     (void)qt_finish(&e->tokens, s, DEMI_OPC_POP, 0);
     dp_announce(e, s);
 }
 
-/* A message of so many bytes has been handed on. */
-HOT void count_pop(struct dp_conn *c, uint32_t bytes) {
+/* A message of len bytes has been handed on. */
+HOT void count_pop(struct dp_conn *c, uint32_t len) {
     c->fast.pops++;
-    c->fast.bytes_in += bytes - FRAME_HEADER_SIZE;
+    c->fast.bytes_in += len;
 }
 
-/* A receive has been posted again; whether a CREDIT is due. */
-HOT bool posted(struct dp_conn *c) {
-    flow_return_data(&c->flow);
-    return flow_data_credit_due(&c->flow);
-}
-
-/* The receive in slot, whose message has been handed on, goes back. Whether to settle. */
-HOT bool give_back(struct dp_engine *e, struct dp_conn *c, uint32_t slot) {
-    if (c->rx_list != 1)
-        return post_later(c, slot);
-    int rc = post_again(e, c, slot);
-    if (DP_UNLIKELY(rc)) {
-        not_posted(c, rc);
+/* A receive in which b came, which has been handed on, goes back. Whether to settle. */
+HOT bool give_back(struct dp_conn *c, struct dp_rx *rx, const struct arena_block *b) {
+    if (DP_UNLIKELY(!chain_again(c, c->fast.recv_class, rx))) {
+        not_chained(c, rx, b);
         return true;
     }
-    return posted(c);
+    if (--c->fast.left)
+        return false;
+    if (DP_UNLIKELY(c->rx_owed_data))
+        return true; /* they go together */
+    int rc = post_chain(c);
+    if (DP_UNLIKELY(rc)) {
+        dp_recv_refused(c, rc);
+        return true;
+    }
+    return chain_posted(c);
 }
 
 /* A message for the oldest pending pop. False: not that plain; nothing has changed. */
@@ -243,18 +226,19 @@ HOT bool received(struct dp_engine *e, struct dp_conn *c, const struct ibv_wc *w
 
     if (DP_UNLIKELY(!s || slot >= c->rx_count))
         return false;
-    struct arena_block *b = c->fast.rx[slot].block;
+    struct dp_rx *rx = &c->fast.rx[slot];
+    struct arena_block *b = rx->block;
     if (DP_UNLIKELY(!b || !flow_receive_data(&c->flow, (const uint8_t *)b->addr, bytes)))
         return false;
     (void)qt_list_pop_front(&c->pops);
     if (!c->pops.head)
         c->fast.no &= ~(uint32_t)DP_NO_POP; /* nothing is inbound while a pop waits */
     if (DP_LIKELY(s == a->slot && !s->watched))
-        give_now(e, c, b, bytes, a);
+        give_now(e, c, b, bytes - FRAME_HEADER_SIZE, a);
     else
-        give_later(e, c, b, bytes, s);
-    count_pop(c, bytes);
-    if (give_back(e, c, slot))
+        give_later(e, c, b, bytes - FRAME_HEADER_SIZE, s);
+    count_pop(c, bytes - FRAME_HEADER_SIZE);
+    if (give_back(c, rx, b))
         dp_conn_dirty(c);
     return true;
 }
@@ -354,6 +338,7 @@ static __attribute__((noinline)) int polled_many(struct dp_engine *e, struct qt_
 static __attribute__((noinline)) void poll_turn(struct dp_engine *e, const struct dp_cq *own) {
     struct awaited nobody = {.slot = NULL};
 
+    e->turn_in = DP_TURN;
     e->turn = e->turn ? TAILQ_NEXT(e->turn, link) : NULL;
     if (!e->turn)
         e->turn = TAILQ_FIRST(&e->cqs);
@@ -368,7 +353,7 @@ static __attribute__((noinline)) void poll_turn(struct dp_engine *e, const struc
  * The token is not done: its result after one poll, or what is slower. Locked at entry.
  *
  * The poll is of the CQ that the operation completes in, so that it costs the same however
- * many connections, and CQs for them, there are. At every 16th call another CQ has its turn;
+ * many connections, and CQs for them, there are. At every DP_TURNth call another CQ has its turn;
  * a caller that goes on waiting polls all.
  */
 static __attribute__((noinline)) int poll_for(struct dp_engine *e, demi_qtoken_t qt,
@@ -386,7 +371,7 @@ static __attribute__((noinline)) int poll_for(struct dp_engine *e, demi_qtoken_t
         (void)dp_poll_locked(e);
         return polled(e, s, qt, qr_out, timeout);
     }
-    if (DP_UNLIKELY((e->activity & 15) == 0))
+    if (DP_UNLIKELY(--e->turn_in == 0))
         poll_turn(e, q);
     int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
     if (DP_UNLIKELY(n > 1))
@@ -441,61 +426,90 @@ static __attribute__((noinline)) int settle_and_unlock(struct dp_conn *c) {
     return unlock(e);
 }
 
-/* The same, and its receive is to be posted later. */
-static __attribute__((noinline)) int list_and_unlock(struct dp_conn *c, uint32_t slot) {
-    if (post_later(c, slot))
-        return settle_and_unlock(c);
-    return c->engine->sleepers ? ring_and_unlock(c->engine) : unlock(c->engine);
-}
-
-/* The same, and its receive has not been posted. */
-COLD int refuse_and_unlock(struct dp_conn *c, int rc) {
-    not_posted(c, rc);
+/* The same, and its receive has not been chained. */
+COLD int owe_and_unlock(struct dp_conn *c, struct dp_rx *rx, const struct arena_block *handed_on) {
+    not_chained(c, rx, handed_on);
     return settle_and_unlock(c);
 }
 
-/*
- * The pop beside the table gets a message of so many bytes, which came in b by the receive in slot.
- * Locked at entry.
- */
-HOT int take_quick(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t bytes,
-                   uint32_t slot, demi_qresult_t *qr_out) {
-    demi_qtoken_t qt = e->quick.pop.live;
+/* The same, and the receives that were chained have not been posted, or not all. */
+COLD int refuse_and_unlock(struct dp_conn *c, int rc) {
+    dp_recv_refused(c, rc);
+    return settle_and_unlock(c);
+}
 
-    give(e, c, b, bytes, qt, qr_out);
-    qt_quick_redeem(&e->tokens, &e->quick.pop, qt);
-    e->done_seq++;
-    count_pop(c, bytes);
-    if (DP_UNLIKELY(c->rx_list != 1))
-        return list_and_unlock(c, slot);
-    int rc = post_again(e, c, slot);
+/* The same, with as many receives chained as are posted at once. */
+static __attribute__((noinline)) int post_and_leave(struct dp_conn *c) {
+    if (DP_UNLIKELY(c->rx_owed_data))
+        return settle_and_unlock(c); /* they go together */
+    int rc = post_chain(c);
     if (DP_UNLIKELY(rc))
         return refuse_and_unlock(c, rc);
-    if (DP_UNLIKELY(posted(c)))
-        return settle_and_unlock(c);
-    return DP_LIKELY(!e->sleepers) ? leave(e) : ring_and_unlock(e);
+    return DP_LIKELY(!chain_posted(c)) ? leave_done(c->engine) : settle_and_unlock(c);
+}
+
+/*
+ * The pop beside the table, whose token is not the last one of its slot, gets a message of len
+ * bytes, which came by the receive rx. Locked at entry.
+ */
+HOT int take_quick(struct dp_engine *e, struct dp_conn *c, struct dp_rx *rx, uint32_t len,
+                   demi_qresult_t *qr_out) {
+    demi_qtoken_t qt = e->quick.pop.live;
+    struct arena_block *b = rx->block;
+    struct arena_cache_class *cc = c->fast.recv_class;
+
+    give(e, c, cc, b, len, qt, qr_out);
+    qt_quick_next(&e->quick.pop, qt);
+    count_pop(c, len);
+    if (DP_UNLIKELY(!chain_again(c, cc, rx)))
+        return owe_and_unlock(c, rx, b);
+    if (--c->fast.left == 0)
+        return post_and_leave(c);
+    return leave_done(e);
+}
+
+/* One completion has been taken: it brings the message, or is for poll_rest. */
+HOT int take_one(struct dp_conn *c, demi_qresult_t *qr_out, const struct timespec *timeout) {
+    struct dp_engine *e = c->engine;
+    const struct ibv_wc *wc = &e->wc[0];
+    uint64_t slot = wc->wr_id ^ c->fast.recv_id; /* small only if all else is the same */
+    if (DP_UNLIKELY(slot >= c->rx_count || wc->status != IBV_WC_SUCCESS))
+        return poll_rest(e, qr_out, timeout, 1);
+    struct dp_rx *rx = &c->fast.rx[slot];
+    const struct arena_block *b = rx->block;
+    uint32_t bytes = wc->byte_len;
+    if (DP_UNLIKELY(!b || !flow_receive_plain(&c->flow, (const uint8_t *)b->addr, bytes)))
+        return poll_rest(e, qr_out, timeout, 1);
+    return take_quick(e, c, rx, bytes - FRAME_HEADER_SIZE, qr_out);
+}
+
+/* The same, if none has been taken or more than one. */
+static __attribute__((noinline)) int take_several(struct dp_conn *c, demi_qresult_t *qr_out,
+                                                  const struct timespec *timeout, int n) {
+    if (n < 1 || n == DP_POLL_BATCH || (n = take_sends(c->engine, n)) != 1)
+        return poll_rest(c->engine, qr_out, timeout, n);
+    return take_one(c, qr_out, timeout);
+}
+
+/* It is time for another CQ than the awaited one. False: there is none. */
+HOT bool another_turn(struct dp_engine *e) {
+    bool more = TAILQ_NEXT(TAILQ_FIRST(&e->cqs), link) != NULL;
+
+    e->turn_in = more ? 1 : DP_TURN; /* poll_for sees to it */
+    return more;
 }
 
 /* As poll_for, for the pop beside the table. Locked at entry. */
 HOT int poll_beside(struct dp_engine *e, demi_qresult_t *qr_out, const struct timespec *timeout) {
     struct dp_conn *c = e->quick.pop_conn;
 
-    if (DP_UNLIKELY(c->fast.no & DP_NO_WAY ||
-                    ((e->activity & 15) == 0 && TAILQ_NEXT(TAILQ_FIRST(&e->cqs), link))))
+    /* What closes a connection's ways enters its pop first. */
+    if (DP_UNLIKELY(--e->turn_in == 0) && another_turn(e))
         return poll_for(e, e->quick.pop.live, qr_out, timeout);
     int n = c->ops->poll_cq(c->fast.cq, DP_POLL_BATCH, e->wc);
-    e = c->engine;
-    if (DP_UNLIKELY(n != 1) && (n < 1 || (n == DP_POLL_BATCH) || (n = take_sends(e, n)) != 1))
-        return poll_rest(e, qr_out, timeout, n);
-    const struct ibv_wc *wc = &e->wc[0];
-    uint64_t slot = wc->wr_id ^ c->fast.recv_id; /* small only if all else is the same */
-    if (DP_UNLIKELY(slot >= c->rx_count || wc->status != IBV_WC_SUCCESS))
-        return poll_rest(e, qr_out, timeout, n);
-    struct arena_block *b = c->fast.rx[slot].block;
-    uint32_t bytes = wc->byte_len;
-    if (DP_UNLIKELY(!b || !flow_receive_plain(&c->flow, (const uint8_t *)b->addr, bytes)))
-        return poll_rest(e, qr_out, timeout, n);
-    return take_quick(e, c, b, bytes, (uint32_t)slot, qr_out);
+    if (DP_UNLIKELY(n != 1))
+        return take_several(c, qr_out, timeout, n);
+    return take_one(c, qr_out, timeout);
 }
 
 static __attribute__((noinline)) int poll_quick(struct dp_engine *e, demi_qresult_t *qr_out) {
@@ -508,14 +522,14 @@ static __attribute__((noinline)) int poll_timed(struct dp_engine *e, demi_qresul
     return poll_beside(e, qr_out, timeout);
 }
 
-/* Takes the result of the push beside the table. Locked. */
+/* Takes the result of the push beside the table, whose token is not its slot's last. Locked. */
 HOT void take_push(struct dp_engine *e, demi_qtoken_t qt, demi_qresult_t *out) {
     out->qr_opcode = DEMI_OPC_PUSH;
     out->qr_qd = e->quick.push_qd;
     out->qr_qt = qt;
     out->qr_ret = 0;
     memset(&out->qr_value, 0, sizeof(out->qr_value));
-    qt_quick_redeem(&e->tokens, &e->quick.push, qt);
+    qt_quick_next(&e->quick.push, qt);
 }
 
 /* One token: takes its result if it is there now, or after one poll. */
@@ -529,6 +543,8 @@ HOT int wait_one(demi_qtoken_t qt, demi_qresult_t *qr_out, const struct timespec
     if (DP_UNLIKELY(!e || !qr_out || !dp_mutex_try(&e->lock)))
         return wait_any_one(qt, qr_out, timeout, of_demi);
     e->activity++;
+    if (DP_UNLIKELY(qt > e->tokens.token_late))
+        enter(e); /* the table knows what comes after a slot's last token */
     if (qt == e->quick.push.live) {
         take_push(e, qt, qr_out);
         return leave(e);
@@ -565,11 +581,11 @@ int demi_wait(demi_qresult_t *qr_out, demi_qtoken_t qt, const struct timespec *t
 
     if (DP_UNLIKELY(timeout || !qr_out))
         return wait_elsewhere(NULL, qt, qr_out, timeout);
-    /* QT_NONE is no token, and would look like one that is not there. */
-    if (DP_UNLIKELY(qt == QT_NONE))
-        return wait_elsewhere(NULL, qt, qr_out, NULL);
     if (DP_UNLIKELY(!dp_mutex_try(&e->lock)))
         return wait_elsewhere(NULL, qt, qr_out, NULL);
+    /* QT_NONE is greater, too, and would look like a token that is not there. */
+    if (DP_UNLIKELY(qt > e->tokens.token_late))
+        return wait_elsewhere(e, qt, qr_out, NULL);
     if (qt == e->quick.push.live) {
         e->activity++;
         take_push(e, qt, qr_out);

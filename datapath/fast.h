@@ -42,9 +42,25 @@ COLD int wake(struct dp_engine *e) {
     return 0;
 }
 
+/* The call has completed a token while somebody slept, and has left the lock. */
+COLD int wake_and_ring(struct dp_engine *e) {
+    dp_mutex_wake(&e->lock);
+    if (dp_mutex_flag(&e->lock)) {
+        dp_lock(e);
+        dp_ring(e);
+        dp_unlock(e);
+    }
+    return 0;
+}
+
 /* As dp_unlock, of a holder that has rung for nobody and called nothing that could have; 0. */
 HOT int leave(struct dp_engine *e) {
     return DP_LIKELY(dp_mutex_leave(&e->lock)) ? 0 : wake(e);
+}
+
+/* The same, of one that has completed a token, by which whoever sleeps shall know. */
+HOT int leave_done(struct dp_engine *e) {
+    return DP_LIKELY(dp_mutex_leave(&e->lock)) ? 0 : wake_and_ring(e);
 }
 
 /* As dp_unlock; 0. */
@@ -63,12 +79,6 @@ COLD int unlock_invalid(struct dp_engine *e) {
     return EINVAL;
 }
 
-/* The call has completed a token while somebody sleeps. */
-COLD int ring_and_unlock(struct dp_engine *e) {
-    dp_ring(e);
-    return unlock(e);
-}
-
 /* ---- Descriptors ----------------------------------------------------------------------- */
 
 /*
@@ -77,32 +87,29 @@ COLD int ring_and_unlock(struct dp_engine *e) {
  * locked, or NULL.
  */
 HOT bool lock_conn(int32_t qd, struct dp_engine **locked, struct dp_conn **c) {
-    struct dp_qd *q = dp_qd_entry(qd);
+    struct dp_engine *e = dp_qd_owner(qd);
     *locked = NULL;
-    if (DP_UNLIKELY(!q))
-        return false;
-    struct dp_engine *e = __atomic_load_n(&q->engine, __ATOMIC_ACQUIRE);
     if (DP_UNLIKELY(!e || !dp_mutex_try(&e->lock)))
         return false;
     *locked = e;
     /* It may have been freed, and even given to another engine, before we had the lock. */
-    if (DP_UNLIKELY(__atomic_load_n(&q->engine, __ATOMIC_RELAXED) != e))
+    if (DP_UNLIKELY(__atomic_load_n(&dp_qds.engine[qd], __ATOMIC_RELAXED) != e))
         return false;
-    *c = q->live;
+    *c = dp_qds.live[qd];
     return true;
 }
 
 /* The same of a descriptor of the calling thread's engine, which takes no look-up. */
 HOT bool lock_own(int32_t qd, struct dp_engine **locked, struct dp_conn **c) {
     struct dp_engine *e = dp_process_mine;
+    uint64_t i = (uint32_t)qd;
     *locked = NULL;
     if (DP_UNLIKELY(!dp_mutex_try(&e->lock)))
         return false;
     *locked = e;
-    const struct dp_qd *q = dp_qd_entry(qd);
-    if (DP_UNLIKELY(!q || __atomic_load_n(&q->engine, __ATOMIC_RELAXED) != e))
+    if (DP_UNLIKELY(i >= DP_QD_END || __atomic_load_n(&dp_qds.engine[i], __ATOMIC_RELAXED) != e))
         return false;
-    *c = q->live;
+    *c = dp_qds.live[i];
     return true;
 }
 

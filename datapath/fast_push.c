@@ -39,7 +39,7 @@ static __attribute__((noinline)) int push_locked(struct dp_conn *c, int32_t qd,
     struct dp_engine *e = c->engine;
 
     if (c == &dp_no_conn) /* the entry stays as it is while its engine is locked */
-        return push_unlocked(dp_qd_entry(qd)->engine, qd, sga, qt_out, false);
+        return push_unlocked(dp_qd_owner(qd), qd, sga, qt_out, false);
     enter(e);
     int rc = dp_push_slow(c, qd, sga, qt_out);
     dp_unlock(e);
@@ -116,6 +116,12 @@ static __attribute__((noinline)) bool make_room(struct dp_conn *c) {
     return true;
 }
 
+/* After a send that make_room may have signalled: the next one is not. */
+HOT void signal_no_more(struct dp_conn *c) {
+    c->fast.send.send_flags = IBV_SEND_INLINE;
+    c->fast.send.wr_id = c->fast.send_id | DP_SLOT_QUIET;
+}
+
 /*
  * Accounts for a push that goes now, whose token and room there are, and posts it. The work request
  * says where the bytes are; the header is written to header.
@@ -125,7 +131,6 @@ HOT int post(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint32_t len, u
     c->tx_head++;
     c->fast.pushes++;
     c->fast.bytes_out += len;
-    e->done_seq++;
     e->quick.push_qd = qd;
     *qt_out = qt_quick_give(&e->quick.push);
     flow_encode_data(&c->flow, len, header);
@@ -166,18 +171,35 @@ static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
     c->fast.send.num_sge = 2;
     int rc = post(e, c, qd, len, header, qt_out);
     c->fast.send.num_sge = 1;
-    c->fast.send.send_flags = IBV_SEND_INLINE;
-    c->fast.send.wr_id = c->fast.send_id | DP_SLOT_QUIET;
+    signal_no_more(c);
     if (DP_UNLIKELY(rc))
         return push_refused(c, len, rc);
-    return e->sleepers ? ring_and_unlock(e) : unlock(e);
+    dp_ring(e);
+    return unlock(e);
 }
 
-/* The same; there was no room, and none has been taken. */
+/* Posts a lone push, for which there is a token, and room if it has been taken. */
+HOT int post_lone(struct dp_engine *e, struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga,
+                  uint32_t len, demi_qtoken_t *qt_out) {
+    uint8_t *header = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
+    c->fast.turn = e->activity;
+    c->fast.send_sge[0].addr = (uintptr_t)header;
+    c->fast.send_sge[0].length = FRAME_HEADER_SIZE + len;
+    return post(e, c, qd, len, header, qt_out);
+}
+
+/* The rest of push_on: there was no room, and none has been taken. */
 static __attribute__((noinline)) int
 push_without_room(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+    uint32_t len = sga->sga_segs[0].sgaseg_len;
+
     c->fast.room = 0;
-    return push_second(c, qd, sga, qt_out);
+    if (DP_UNLIKELY(!make_room(c)))
+        return push_locked(c, qd, sga, qt_out);
+    c->fast.room--;
+    int rc = post_lone(c->engine, c, qd, sga, len, qt_out);
+    signal_no_more(c);
+    return DP_LIKELY(rc == 0) ? leave_done(c->engine) : push_refused(c, len, rc);
 }
 
 /* A push on c, whose engine is locked. */
@@ -191,15 +213,11 @@ HOT int push_on(struct dp_conn *c, struct dp_engine *e, int32_t qd, const demi_s
         return push_second(c, qd, sga, qt_out);
     if (DP_UNLIKELY(--c->fast.room < 0))
         return push_without_room(c, qd, sga, qt_out);
-    uint8_t *header = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
-    c->fast.turn = e->activity;
-    c->fast.send_sge[0].addr = (uintptr_t)header;
-    c->fast.send_sge[0].length = FRAME_HEADER_SIZE + len;
-    int rc = post(e, c, qd, len, header, qt_out);
+    int rc = post_lone(e, c, qd, sga, len, qt_out);
     if (DP_UNLIKELY(rc))
         return push_refused(c, c->fast.send_sge[0].length - FRAME_HEADER_SIZE, rc);
     e = c->engine; /* one register fewer to be saved */
-    return DP_LIKELY(!e->sleepers) ? leave(e) : ring_and_unlock(e);
+    return leave_done(e);
 }
 
 HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out, bool of_demi) {

@@ -32,12 +32,13 @@
 #define DP_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 #define DP_MAX_ENGINES (QT_ENGINE_MAX + 1)
-#define DP_MAX_CHANNELS 32 /* completion channels of one engine */
-#define DP_POLL_BATCH 32   /* completions taken from a CQ at once */
-#define DP_TX_BATCH 16     /* work requests in one post list of sends, */
-#define DP_RECV_LIST 16    /* and of receives */
-#define DP_TX_AT_ONCE 3u   /* pushes of a burst that never wait for others: send.c */
+#define DP_MAX_CHANNELS 32         /* completion channels of one engine */
+#define DP_POLL_BATCH 32           /* completions taken from a CQ at once */
+#define DP_TX_BATCH 16             /* work requests in one post list of sends, */
+#define DP_RECV_LIST FLOW_LIST_MAX /* and of receives */
+#define DP_TX_AT_ONCE 3u           /* pushes of a burst that never wait for others: send.c */
 #define DP_MIN_SEND_DEPTH 8
+#define DP_TURN 16       /* polls of an awaited CQ for one of another */
 #define DP_SPIN_NS 20000 /* default of dp_config.spin_ns */
 
 /* ---- Work request ids ------------------------------------------------------------------ */
@@ -97,10 +98,15 @@ struct dp_cq {
     uint32_t conns;
 };
 
-/* A posted (or empty) receive. */
+/*
+ * A receive: its work request, which names it from its first post on, and its block. It is
+ * free (in rx_free, without a block), chained (ready to be posted, in fast.chain) or posted.
+ */
 struct dp_rx {
+    struct ibv_recv_wr wr;
+    struct ibv_sge sge;
     struct arena_block *block; /* NULL: none */
-};
+} __attribute__((aligned(64)));
 
 /* A message, or a frame that came before dp_conn_establish. */
 struct dp_inbound {
@@ -202,11 +208,15 @@ struct dp_conn {
         uint64_t bytes_out, bytes_in;
         uint64_t send_id;                     /* of entry 0 of the send queue */
         struct arena_cache_class *recv_class; /* of a receive's block */
-        uint64_t listed;                      /* pops whose receives are posted with others */
-        struct ibv_sge recv_sge;
+        /*
+         * Receives that messages have left, with other blocks, and that are posted together once
+         * left is 0; left was span when there was none. In rx_posted, but not posted yet.
+         */
+        struct ibv_recv_wr *chain;
+        uint32_t left, span;
+        uint64_t chains; /* posted */
         struct ibv_sge send_sge[2];
         struct ibv_send_wr send;
-        struct ibv_recv_wr recv;
         uint8_t header[FRAME_HEADER_SIZE];
     } fast;
     struct flow flow;
@@ -255,13 +265,14 @@ struct dp_conn {
     /* Pending, owned by us, oldest first; only while nothing is inbound, or a large message
        that is not here yet comes first. */
     struct qt_list pops;
-    uint32_t rx_count; /* entries of fast.rx: room for both windows */
-    uint32_t rx_posted;
-    uint32_t *rx_free; /* slots not posted */
+    uint32_t rx_count;  /* entries of fast.rx: room for both windows */
+    uint32_t rx_posted; /* or chained */
+    uint32_t *rx_free;
     uint32_t rx_nfree;
     uint32_t rx_owed_data; /* receives used and to be posted again, by account */
     uint32_t rx_owed_ctrl;
-    uint32_t rx_list;           /* those of data are posted in lists of so many */
+    uint32_t rx_list;           /* those of data are posted in lists of so many, chained ones
+                                   included */
     struct dp_inbound *inbound; /* ring: messages that nobody has popped; before
                                    dp_conn_establish, frames in order of arrival */
     uint32_t in_mask, in_head, in_tail;
@@ -334,7 +345,7 @@ enum { DP_RING_ONE = 1, DP_RING_ALL = 2, DP_RING_LEADER = 4 };
 struct dp_engine {
     struct dp_mutex lock;
     uint32_t rings;    /* DP_RING_* */
-    uint32_t sleepers; /* threads asleep, the leader included */
+    uint32_t sleepers; /* threads asleep, the leader included; not 0: the lock's flag is set */
     bool leader;       /* one of them polls the channels */
     bool watched_over; /* the housekeeper has armed the CQs and watches the channels */
     bool parked;       /* the housekeeper waits for DP_NOTICE_HOUSEKEEPER */
@@ -354,7 +365,8 @@ struct dp_engine {
         struct dp_conn *pop_conn; /* pop is a pop of this connection, its only one */
     } quick;
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
-    struct dp_cq *turn; /* of fast.c: the CQ that it polls next beside the awaited one, or NULL */
+    struct dp_cq *turn; /* of fast.c: the CQ polled last beside an awaited one, or NULL, */
+    uint32_t turn_in;   /* and so many polls until the next has its turn */
     struct dp_conn_list dirty;
     struct dp_conn_list held;    /* connections whose pushes are held back; then quick is empty */
     struct dp_conn_list watched; /* open connections with a limit to their silence */
@@ -365,7 +377,7 @@ struct dp_engine {
     uint32_t wake_seq; /* futex; changes with each ring */
     int wake_fd;       /* eventfd: rings the leader */
     uint64_t activity; /* times that the application has waited or polled for a token */
-    uint64_t done_seq; /* tokens completed so far: has anything changed since a look? */
+    uint64_t done_seq; /* tokens completed: what poll.c has changed while one holds the lock */
     uint64_t naps;     /* times that the CQs were armed: somebody was about to sleep */
 
     /* Notices. */
@@ -387,8 +399,6 @@ struct dp_engine {
     struct ibv_send_wr *bad_send; /* what posts of fast.c were refused for */
     struct ibv_recv_wr *bad_recv;
     struct ibv_wc wc[DP_POLL_BATCH];
-    struct ibv_recv_wr recv_wr[DP_RECV_LIST]; /* chained, with an SGE each: recv.c */
-    struct ibv_sge recv_sge[DP_RECV_LIST];
 };
 
 /* ---- engine.c ------------------------------------------------------------------------------ */
@@ -438,42 +448,40 @@ void dp_tokens_fail(struct dp_engine *e, int err);
 
 /* ---- qd.c ------------------------------------------------------------------------------------ */
 
-struct dp_qd {
-    struct dp_engine *engine; /* atomic; NULL: free */
-    struct dp_conn *live;     /* conn if state is DP_QD_CONNECTED, or dp_no_conn */
-    struct dp_conn *conn;     /* the rest under the engine's lock */
-    uint8_t state;            /* enum dp_qd_state */
-} __attribute__((aligned(32)));
+/*
+ * All descriptors, by their numbers; the system gives pages for those that have been in use only.
+ * What the short ways look at lies apart.
+ */
+#define DP_QD_MAX 65536u
+#define DP_QD_END (DP_QD_FIRST + DP_QD_MAX)
+extern struct dp_qds {
+    struct dp_engine *engine[DP_QD_END]; /* atomic; NULL: free. The rest under the engine's lock. */
+    struct dp_conn *live[DP_QD_END];     /* conn of one that is DP_QD_CONNECTED, or dp_no_conn */
+    struct dp_conn *conn[DP_QD_END];
+    uint8_t state[DP_QD_END]; /* enum dp_qd_state */
+} dp_qds __attribute__((visibility("hidden")));
 
 /* Stands for no connection where the short ways look: it has none. */
 extern struct dp_conn dp_no_conn __attribute__((visibility("hidden")));
 
 /* Sets what a descriptor is. Locked. */
-static inline void dp_qd_set(struct dp_qd *q, enum dp_qd_state state, struct dp_conn *c) {
-    q->state = (uint8_t)state;
-    q->conn = c;
-    q->live = state == DP_QD_CONNECTED && c ? c : &dp_no_conn;
+static inline void dp_qd_set(int32_t qd, enum dp_qd_state state, struct dp_conn *c) {
+    dp_qds.state[qd] = (uint8_t)state;
+    dp_qds.conn[qd] = c;
+    dp_qds.live[qd] = state == DP_QD_CONNECTED && c ? c : &dp_no_conn;
 }
 
-/* All descriptors; the system gives pages for those that have been in use only. */
-#define DP_QD_MAX 65536
-extern struct dp_qd dp_qds[DP_QD_MAX] __attribute__((visibility("hidden")));
-
-/* The entry of a descriptor, in use or not, or NULL. Unlocked. */
-static inline struct dp_qd *dp_qd_entry(int32_t qd) {
-    uint32_t i = (uint32_t)qd - DP_QD_FIRST; /* wraps below */
-    return DP_LIKELY(i < DP_QD_MAX) ? &dp_qds[i] : NULL;
+/* The engine of a descriptor, or NULL: it is free, or no descriptor at all. Unlocked. */
+static inline struct dp_engine *dp_qd_owner(int32_t qd) {
+    return DP_LIKELY((uint32_t)qd < DP_QD_END)
+               ? __atomic_load_n(&dp_qds.engine[qd], __ATOMIC_ACQUIRE)
+               : NULL;
 }
-
-/* The entry of a descriptor of e, which is locked, or NULL. */
-struct dp_qd *dp_qd_of(struct dp_engine *e, int32_t qd);
 
 /*
- * Finds a descriptor and locks its engine. 0: *q is its entry, locked. EBADF: bad, free,
- * failed or closing.
+ * Finds a connection by its descriptor and locks its engine, if 0. EBADF: bad, free, failed or
+ * closing; ENOTCONN: it takes no pushes and pops.
  */
-int dp_qd_lock(int32_t qd, struct dp_qd **q);
-/* The same for a descriptor whose connection takes pushes and pops; else ENOTCONN. */
 int dp_qd_lock_conn(int32_t qd, struct dp_conn **c);
 
 /* ---- token.c ----------------------------------------------------------------------------------
@@ -532,6 +540,22 @@ void dp_channel_drain(struct dp_engine *e);
 /* ---- conn.c
  * ---------------------------------------------------------------------------------------- */
 
+/* Data receives that are chained: waiting, with their blocks, for others. */
+static inline uint32_t dp_recv_chained(const struct dp_conn *c) {
+    return c->fast.span - c->fast.left;
+}
+/* Whether it is time to: control receives at once, others in lists, or as memory allows. */
+static inline bool dp_recv_due(const struct dp_conn *c) {
+    return c->rx_owed_ctrl || c->rx_owed_data + dp_recv_chained(c) >= c->rx_list || c->starved;
+}
+/* Says how many receives may be chained until a list is full, which it is not. Locked. */
+static inline void dp_recv_span(struct dp_conn *c) {
+    uint32_t chained = dp_recv_chained(c);
+    c->fast.span = c->rx_list > c->rx_owed_data ? c->rx_list - c->rx_owed_data : 1;
+    c->fast.left = c->fast.span > chained ? c->fast.span - chained : 1;
+    c->fast.span = c->fast.left + chained;
+}
+
 /*
  * Says which short ways are open. After every change of what it looks at: dp_conn_settle does it,
  * and until then the connection is dirty. Locked.
@@ -540,6 +564,7 @@ static inline void dp_conn_ways(struct dp_conn *c) {
     bool plain = c->phase == DP_CONN_OPEN && c->fast.most && !c->dirty && !c->pending.head &&
                  c->flow.flags_out == 0 && flow_is_plain(&c->flow);
     c->fast.now = plain ? c->fast.most : 0;
+    dp_recv_span(c);
     c->fast.no = (plain ? 0u : DP_NO_WAY) |
                  (c->pops.head || c->in_head != c->in_tail ? (uint32_t)DP_NO_POP : 0u);
 }
@@ -632,18 +657,19 @@ void dp_fetch_crowd(struct dp_conn *c, bool crowded);
 /* ---- recv.c
  * -------------------------------------------------------------------------------------------- */
 
-/* Makes a new engine's list of receives. */
-void dp_recv_init(struct dp_engine *e);
 /* As dp_pop, whatever has to be done, on a connection whose engine is locked. */
 int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out);
 /* A completion of the receive queue: bytes counts only if status is success. Locked. */
 void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, uint32_t bytes);
-/* Posts receives in place of those used. Locked. Errno of the first failure. */
-int dp_recv_post(struct dp_conn *c);
-/* Whether it is time to: control receives at once, others in lists, or as memory allows. */
-static inline bool dp_recv_due(const struct dp_conn *c) {
-    return c->rx_owed_ctrl || c->rx_owed_data >= c->rx_list || c->starved;
-}
+/*
+ * Posts receives in place of those used: all, or, if nothing but data receives in lists is due,
+ * whole lists. Locked. Errno of the first failure.
+ */
+int dp_recv_post(struct dp_conn *c, bool all);
+/* Gives the blocks of chained receives back, which count as owed then. Locked. */
+void dp_recv_unchain(struct dp_conn *c);
+/* Posting the chained receives has been refused with rc, from engine.bad_recv on. Locked. */
+void dp_recv_refused(struct dp_conn *c, int rc);
 /* Posts up to n more data receives, by which the window grows; returns how many. Locked. */
 uint32_t dp_recv_add(struct dp_conn *c, uint32_t n);
 /* Sets whether c lacks memory for a receive. Locked. */

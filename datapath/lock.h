@@ -7,6 +7,9 @@
  * its bit away first and then, if the other one is set, that one too, and wakes one sleeper; who
  * has slept takes the lock with both bits, for there may be more (after Drepper, "Futexes are
  * tricky"). Between the two steps anybody may take the lock, and leaves it as any other holder.
+ *
+ * Bit 2 is the owner's of the lock, who sets and clears it while the lock is held: whoever leaves
+ * the lock learns by the same branch whether it is set.
  */
 #ifndef CATMINT_LOCK_H
 #define CATMINT_LOCK_H
@@ -68,6 +71,7 @@ static inline void dp_event_read(int fd) {
 
 #define DP_MUTEX_TAKEN 2u /* not bit 0: gcc 12 makes one instruction of a test of any other */
 #define DP_MUTEX_SLEEPERS 1u
+#define DP_MUTEX_FLAG 4u
 
 static inline bool dp_mutex_try(struct dp_mutex *m) {
     return (__atomic_fetch_or(&m->word, DP_MUTEX_TAKEN, __ATOMIC_ACQUIRE) & DP_MUTEX_TAKEN) == 0;
@@ -81,13 +85,26 @@ static inline void dp_mutex_lock(struct dp_mutex *m) {
         dp_mutex_lock_slow(m);
 }
 
-/* Lets go of the lock. False: dp_mutex_wake must follow, somebody may sleep. */
+/* Lets go of the lock. False: dp_mutex_wake must follow, somebody may sleep; or the flag is set. */
 static inline bool dp_mutex_leave(struct dp_mutex *m) {
     return __builtin_expect(__atomic_sub_fetch(&m->word, DP_MUTEX_TAKEN, __ATOMIC_RELEASE) == 0, 1);
 }
 static inline void dp_mutex_wake(struct dp_mutex *m) {
-    (void)__atomic_fetch_and(&m->word, ~DP_MUTEX_SLEEPERS, __ATOMIC_RELAXED);
-    dp_futex_wake(&m->word, 1);
+    if (__atomic_load_n(&m->word, __ATOMIC_RELAXED) & DP_MUTEX_SLEEPERS) {
+        (void)__atomic_fetch_and(&m->word, ~DP_MUTEX_SLEEPERS, __ATOMIC_RELAXED);
+        dp_futex_wake(&m->word, 1);
+    }
+}
+
+/* Sets or clears the flag, and says whether it is set. By the holder; the latter by anybody. */
+static inline void dp_mutex_set_flag(struct dp_mutex *m, bool set) {
+    if (set)
+        (void)__atomic_fetch_or(&m->word, DP_MUTEX_FLAG, __ATOMIC_RELAXED);
+    else
+        (void)__atomic_fetch_and(&m->word, ~DP_MUTEX_FLAG, __ATOMIC_RELAXED);
+}
+static inline bool dp_mutex_flag(const struct dp_mutex *m) {
+    return __atomic_load_n(&m->word, __ATOMIC_RELAXED) & DP_MUTEX_FLAG;
 }
 
 static inline void dp_mutex_unlock(struct dp_mutex *m) {

@@ -9,14 +9,6 @@
 #include "arena_fast.h"
 #include "internal.h"
 
-void dp_recv_init(struct dp_engine *e) {
-    for (uint32_t i = 0; i < DP_RECV_LIST; i++)
-        e->recv_wr[i] =
-            (struct ibv_recv_wr){.next = i + 1 < DP_RECV_LIST ? &e->recv_wr[i + 1] : NULL,
-                                 .sg_list = &e->recv_sge[i],
-                                 .num_sge = 1};
-}
-
 void dp_recv_starve(struct dp_conn *c, bool starved) {
     if (c->starved == starved)
         return;
@@ -52,11 +44,25 @@ static inline struct arena_block *cached_block(struct arena_cache *cache, uint32
     return b;
 }
 
-/* Takes back the block of a receive that has not been posted. */
-static void unprepare(struct dp_conn *c, uint32_t slot) {
-    arena_unref(&c->engine->cache, c->fast.rx[slot].block);
-    c->fast.rx[slot].block = NULL;
-    c->rx_free[c->rx_nfree++] = slot;
+/*
+ * Receives of a list have not been posted: those from bad on, or all if the provider has not said
+ * which. Takes their blocks back; returns how many.
+ */
+static uint32_t unpost(struct dp_conn *c, struct ibv_recv_wr *list, const struct ibv_recv_wr *bad) {
+    const struct ibv_recv_wr *wr = list;
+    uint32_t n = 0;
+
+    while (wr && wr != bad)
+        wr = wr->next;
+    for (wr = wr ? wr : list; wr; wr = wr->next) {
+        uint32_t slot = dp_wr_slot(wr->wr_id);
+        arena_unref(&c->engine->cache, c->fast.rx[slot].block);
+        c->fast.rx[slot].block = NULL;
+        c->rx_free[c->rx_nfree++] = slot;
+        c->rx_posted--;
+        n++;
+    }
+    return n;
 }
 
 /* n receives are posted: the accounts that they belong to. Control first: the scarcer one. */
@@ -69,62 +75,89 @@ static void account(struct dp_conn *c, uint32_t n) {
         flow_return(&c->flow, n - ctrl, ctrl);
 }
 
-/*
- * Posts up to n receives, DP_RECV_LIST at most, as one list; the caller accounts for them.
- * Returns how many. *memory: errno, if there is none for the next one. *refused: of the post.
- */
-static uint32_t post_list(struct dp_conn *c, uint32_t n, int *memory, int *refused) {
+static void no_chain(struct dp_conn *c) {
+    c->fast.chain = NULL;
+    c->fast.left = c->fast.span;
+}
+
+/* Puts up to n receives in front of *list; returns how many. *memory: as of post_list. */
+static uint32_t prepare(struct dp_conn *c, uint32_t n, struct ibv_recv_wr **list, int *memory) {
     struct arena_cache *cache = &c->engine->cache;
-    struct ibv_recv_wr *list = c->engine->recv_wr, *bad = NULL;
-    struct ibv_sge *sge = c->engine->recv_sge;
-    const uint32_t size = c->local.recv_size, most = n < DP_RECV_LIST ? n : DP_RECV_LIST;
+    const uint32_t size = c->local.recv_size;
     const uint32_t class = size <= ARENA_MAX_CLASS ? arena_class(size) : ARENA_LARGE;
     const uint64_t wr_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, 0);
-    const uint32_t *slots = c->rx_free + c->rx_nfree - 1; /* the last one first */
     const int device = c->device->slot;
-    struct dp_rx *rx = c->fast.rx;
-    uint32_t ready, ok;
+    uint32_t ready;
 
-    *memory = *refused = 0;
-    for (ready = 0; ready < most; ready++) {
-        uint32_t slot = *(slots - ready), key;
+    *memory = 0;
+    for (ready = 0; ready < n; ready++) {
+        uint32_t slot = c->rx_free[c->rx_nfree - 1], key;
         struct arena_block *b = cached_block(cache, class, device, &key);
         if (DP_UNLIKELY(!b)) {
             b = receive_block(cache, size, device, &key, memory);
             if (!b)
                 break;
         }
-        rx[slot].block = b;
-        sge[ready] = (struct ibv_sge){.addr = b->addr, .length = size, .lkey = key};
-        list[ready].wr_id = wr_id | slot;
+        c->rx_nfree--;
+        struct dp_rx *rx = &c->fast.rx[slot];
+        rx->block = b;
+        rx->wr.wr_id = wr_id | slot;
+        rx->wr.next = *list;
+        rx->sge.addr = b->addr;
+        rx->sge.lkey = key;
+        *list = &rx->wr;
     }
-    c->rx_nfree -= ready;
-    if (ready == 0)
-        return 0;
-    struct ibv_recv_wr *next = list[ready - 1].next;
-    list[ready - 1].next = NULL;
-    c->stats.post_recvs++;
-    int err = c->ops->post_recv(c->qp, list, &bad);
-    list[ready - 1].next = next;
-    ok = ready;
-    if (DP_UNLIKELY(err)) {
-        ok = 0;
-        while (bad && ok < ready && &list[ok] != bad)
-            ok++;
-        *refused = err > 0 ? err : EIO;
-    }
-    c->rx_posted += ok;
-    for (uint32_t i = ok; i < ready; i++)
-        unprepare(c, dp_wr_slot(list[i].wr_id));
-    return ok;
+    c->rx_posted += ready;
+    return ready;
 }
 
-int dp_recv_post(struct dp_conn *c) {
+/*
+ * Posts up to n receives as one list, those that are chained, which n includes, and others;
+ * DP_RECV_LIST at most, of which the caller accounts for as many as it returns. *memory: errno, if
+ * there is none for the next one. *refused: of the post.
+ */
+static uint32_t post_list(struct dp_conn *c, uint32_t n, int *memory, int *refused) {
+    struct ibv_recv_wr *list = c->fast.chain, *bad = NULL;
+    uint32_t ready = dp_recv_chained(c), most = n < DP_RECV_LIST ? n : DP_RECV_LIST;
+
+    no_chain(c);
+    ready += prepare(c, most - ready, &list, memory);
+    *refused = 0;
+    if (ready == 0)
+        return 0;
+    c->stats.post_recvs++;
+    int err = c->ops->post_recv(c->qp, list, &bad);
+    if (DP_UNLIKELY(err)) {
+        *refused = err > 0 ? err : EIO;
+        ready -= unpost(c, list, bad);
+    }
+    return ready;
+}
+
+void dp_recv_refused(struct dp_conn *c, int rc) {
+    uint32_t n = dp_recv_chained(c);
+
+    c->rx_owed_data += n;
+    account(c, n - unpost(c, c->fast.chain, c->engine->bad_recv));
+    c->stats.post_recvs++;
+    no_chain(c);
+    dp_conn_break(c, rc > 0 ? rc : EIO, true);
+}
+
+void dp_recv_unchain(struct dp_conn *c) {
+    c->rx_owed_data += unpost(c, c->fast.chain, c->fast.chain);
+    no_chain(c);
+}
+
+int dp_recv_post(struct dp_conn *c, bool all) {
     int memory = 0, refused;
     uint32_t owed;
 
-    while (memory == 0 && (owed = c->rx_owed_data + c->rx_owed_ctrl)) {
-        uint32_t n = post_list(c, owed, &memory, &refused);
+    c->rx_owed_data += dp_recv_chained(c);
+    /* What does not make a list waits for more. */
+    uint32_t keep = all || c->rx_owed_ctrl || c->starved ? 0 : c->rx_owed_data % c->rx_list;
+    while (memory == 0 && (owed = c->rx_owed_data + c->rx_owed_ctrl) > keep) {
+        uint32_t n = post_list(c, owed - keep, &memory, &refused);
         dp_recv_starve(c, memory != 0);
         account(c, n);
         if (DP_UNLIKELY(refused)) {
@@ -144,6 +177,7 @@ uint32_t dp_recv_add(struct dp_conn *c, uint32_t n) {
     int memory = 0, refused = 0;
     uint32_t total = 0;
 
+    dp_recv_unchain(c); /* those are no new ones */
     while (total < n && !memory && !refused) {
         uint32_t posted = post_list(c, n - total, &memory, &refused);
         (void)flow_add(&c->flow, posted); /* window_max is within its bounds */
@@ -322,6 +356,7 @@ void dp_recv_purge(struct dp_conn *c) {
             arena_unref(&c->engine->cache, c->fast.rx[i].block);
         c->fast.rx[i].block = NULL;
     }
+    no_chain(c);
     c->rx_posted = 0;
 }
 

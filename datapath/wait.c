@@ -66,6 +66,12 @@ static int64_t deadline_left(const struct deadline *d, const struct timespec *no
     return ns > 0 ? ns : 0;
 }
 
+/* One more thread sleeps, or one fewer. Locked. */
+static void asleep(struct dp_engine *e, int by) {
+    e->sleepers += (uint32_t)by;
+    dp_mutex_set_flag(&e->lock, e->sleepers != 0);
+}
+
 void dp_leader_refresh(struct dp_engine *e) {
     if (e->leader)
         e->rings |= DP_RING_LEADER;
@@ -87,7 +93,7 @@ static void hand_over(struct dp_engine *e) {
 static void cancelled(void *arg) {
     struct dp_engine *e = (struct dp_engine *)arg;
     dp_lock(e);
-    e->sleepers--;
+    asleep(e, -1);
     hand_over(e);
     dp_unlock(e);
 }
@@ -179,16 +185,16 @@ static void sleep_once(struct dp_engine *e, struct deadline *d, uint64_t seen) {
         dp_arm_locked(e);
         if (dp_poll_locked(e) > 0 || e->done_seq != seen)
             return;
-        e->sleepers++;
+        asleep(e, 1);
         sleep_leader(e, left, d->cancel);
     } else {
         uint32_t seq = __atomic_load_n(&e->wake_seq, __ATOMIC_SEQ_CST);
-        e->sleepers++;
+        asleep(e, 1);
         dp_unlock(e);
         sleep_on_futex(e, seq, d);
         dp_lock(e);
     }
-    e->sleepers--;
+    asleep(e, -1);
 }
 
 /* What a waiter waits for. Returns -1 while it is not there; else the call's result. */

@@ -23,19 +23,13 @@ static uint32_t pow2(uint32_t n) {
     return p;
 }
 
-/* As many receives are posted again at once; never so many that the peer could run out. */
-static uint32_t list_of(uint32_t window) {
-    uint32_t n = window < 16 ? 1 : window / 4;
-    return n < DP_RECV_LIST ? n : DP_RECV_LIST;
-}
-
 int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
     uint32_t slots = data_window + c->local.ctrl_window;
     uint32_t in = pow2(slots), fetches = pow2(data_window);
 
     if (slots <= c->rx_count)
         return 0;
-    struct dp_rx *rx = (struct dp_rx *)calloc(slots, sizeof(*rx));
+    struct dp_rx *rx = (struct dp_rx *)aligned_alloc(64, slots * sizeof(*rx));
     uint32_t *rx_free = (uint32_t *)calloc(slots, sizeof(*rx_free));
     struct dp_inbound *inbound = (struct dp_inbound *)calloc(in, sizeof(*inbound));
     struct dp_fetch *fetch = (struct dp_fetch *)calloc(fetches, sizeof(*fetch));
@@ -46,14 +40,20 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
         free(fetch);
         return ENOMEM;
     }
+    dp_recv_unchain(c); /* work requests move */
     /* Slots keep their numbers, which work requests name; the lowest free one is used next. */
     uint32_t n = 0;
     for (uint32_t i = slots; i-- > c->rx_count;)
         rx_free[n++] = i;
     for (uint32_t i = 0; i < c->rx_nfree; i++)
         rx_free[n++] = c->rx_free[i];
-    for (uint32_t i = 0; i < c->rx_count; i++)
-        rx[i] = c->fast.rx[i];
+    for (uint32_t i = 0; i < slots; i++) {
+        rx[i] = (struct dp_rx){.wr = {.wr_id = i < c->rx_count ? c->fast.rx[i].wr.wr_id : 0,
+                                      .sg_list = &rx[i].sge,
+                                      .num_sge = 1},
+                               .sge = {.length = c->local.recv_size},
+                               .block = i < c->rx_count ? c->fast.rx[i].block : NULL};
+    }
     /* Entries of the rings keep their numbers, too, and change their places only. */
     for (uint32_t i = c->in_head; i != c->in_tail; i++)
         inbound[i & (in - 1)] = c->inbound[i & c->in_mask];
@@ -68,7 +68,7 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
     c->in_mask = in - 1;
     c->fetches = fetch;
     c->fetch_mask = fetches - 1;
-    c->rx_list = list_of(data_window);
+    c->rx_list = flow_data_list((uint16_t)data_window);
     return 0;
 }
 
@@ -80,9 +80,12 @@ void dp_window_free(struct dp_conn *c) {
 }
 
 void dp_window_waited(struct dp_conn *c) {
-    uint32_t ahead = c->in_tail - c->in_head;
+    uint32_t ahead = c->in_tail - c->in_head, window = c->flow.data_window;
+    /* A small one is returned as a whole, so that a slow application has none ahead then, either.
+     */
+    uint32_t slack = window < 8 ? 0 : window / 4 + 1;
 
-    c->window_short |= ahead <= c->pops.len + c->flow.data_window / 4u;
+    c->window_short |= ahead < c->pops.len + slack;
 }
 
 /* Posts up to n more receives, and has the peer told of as many. */

@@ -196,7 +196,7 @@ struct qt_table {
     uint32_t max;          /* tokens alive at most */
     uint32_t made;         /* slots handed out at least once: indices below are in use or free */
     uint64_t word_max;     /* greatest word of a free slot; smaller only in tests of retirement */
-    uint64_t token_max;    /* no token of this table is greater */
+    uint64_t token_late;   /* a token that is greater may be the last of its slot */
     uint64_t alive;        /* pending or done */
     uint64_t done_watched; /* done and watched: on no list */
     uint64_t retired;      /* slots whose generations are spent */
@@ -215,7 +215,7 @@ static inline int qt_table_init(struct qt_table *t, uint32_t engine, uint32_t ma
     t->engine_bits = qt_token_make(engine, 0, 0);
     t->max = max ? max : QT_DEFAULT_MAX;
     t->word_max = QT_GEN_MAX << QT_STATE_BITS;
-    t->token_max = qt_token_make(engine, QT_GEN_MAX, QT_INDEX_MAX);
+    t->token_late = qt_token_make(engine, QT_GEN_MAX - 1, QT_INDEX_MAX);
     t->alloc = aligned_alloc;
     size_t n = (t->max + QT_CHUNK_SLOTS - 1) >> QT_CHUNK_SHIFT;
     t->chunks = (struct qt_slot **)calloc(n, sizeof(*t->chunks));
@@ -549,19 +549,13 @@ static inline demi_qtoken_t qt_quick_give(struct qt_quick *q) {
     return q->live;
 }
 
-/* Retires the slot: its generations are spent. */
-static inline void qt_quick_retire(struct qt_table *t, struct qt_quick *q) {
-    qt_set_word(q->slot, 0, QT_FREE);
-    t->retired++;
-    *q = (struct qt_quick){.live = QT_NONE};
-}
-
-/* Ends the life of the live token, which is qt. */
-static inline void qt_quick_redeem(struct qt_table *t, struct qt_quick *q, demi_qtoken_t qt) {
+/*
+ * Ends the life of the live token, which is qt, and not greater than the table's token_late: one
+ * that is must be entered, and redeemed as any other.
+ */
+static inline void qt_quick_next(struct qt_quick *q, demi_qtoken_t qt) {
     q->live = QT_NONE;
     q->next = qt + (UINT64_C(1) << QT_INDEX_BITS);
-    if (__builtin_expect(q->next > t->token_max, 0))
-        qt_quick_retire(t, q);
 }
 
 /*

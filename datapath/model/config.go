@@ -21,6 +21,7 @@ type Config struct {
 	Grows    [2]int       // data receives added to the window, at most
 	GrowBy   int          // so many at once; 0: one
 	Lists    int          // receives of popped messages are returned in lists of so many; 0: one by one
+	Keeps    bool         // they are returned with a DONE or RESET, or when the caller says so, and not before
 	Mode     Mode         // restricts who pushes when
 	Prefetch bool         // large messages are read before a pop waits for them
 	Cuts     bool         // the linger time may run out

@@ -118,10 +118,12 @@ func (p *pairing) try(i int, a Action) (bool, error) {
 	return ok, err
 }
 
-// settle lets side i do at once what an engine does: pops take what has come, the window grows as
-// it has in s, then it sends all that it may, messages first.
-func (p *pairing) settle(i int, s *seen) error {
+// settle lets side i do at once what an engine does: pops take what has come, receives are posted
+// again, the window grows as it has in s, then it sends all that it may, messages first. ctrl: a
+// control frame has come.
+func (p *pairing) settle(i int, s *seen, ctrl bool) error {
 	e := &p.s.E[i]
+	list := int(cwire.DataListFor(e.Flow.DataWindow))
 	for p.waits[i] > 0 {
 		if e.nQueue == 0 && e.Flow.PeerFin != cwire.Open {
 			p.waits[i]-- // the end
@@ -135,6 +137,15 @@ func (p *pairing) settle(i int, s *seen) error {
 			break
 		}
 		p.waits[i]--
+	}
+	// Receives go back in lists, or all with those of control frames.
+	for ; e.kept >= list; e.kept -= list {
+		for range list {
+			e.Flow.ReturnData()
+		}
+	}
+	if ctrl {
+		e.returnKept()
 	}
 	for e.Flow.Added != s.flow[i].Added {
 		if ok, err := p.try(i, Grow); !ok || err != nil {
@@ -162,11 +173,13 @@ func (p *pairing) settle(i int, s *seen) error {
 
 // found takes in what the engine's poll of side i has found.
 func (p *pairing) found(i int, s *seen) error {
+	var ctrl bool
 	for _, k := range s.found {
 		a := Deliver
 		if k == 'R' {
 			a = Read
 		}
+		returned := p.s.E[i].Flow.CtrlReturned
 		ok, err := p.try(i, a)
 		if err != nil {
 			return err
@@ -174,8 +187,9 @@ func (p *pairing) found(i int, s *seen) error {
 		if !ok {
 			return fmt.Errorf("the engine has found %q on side %d, and there is no such thing", k, i)
 		}
+		ctrl = ctrl || p.s.E[i].Flow.CtrlReturned != returned
 	}
-	return p.settle(i, s)
+	return p.settle(i, s, ctrl)
 }
 
 // agree compares everything that can be seen.
@@ -222,7 +236,7 @@ func life(e *engine, seed uint64, steps int) (err error) {
 	most := max(data, rng.IntN(maxQueue+1))
 	p := &pairing{c: Config{
 		DataWindow: data, CtrlWindow: ctrl, Pushes: [2]int{maxPending, maxPending}, Sizes: [2]Sizes{Mixed, Mixed},
-		Closes: [2]CloseKind{ClosesAnyhow, ClosesAnyhow}, Pings: [2]bool{true, true}, Grows: [2]int{most - data, most - data}, Prefetch: true,
+		Closes: [2]CloseKind{ClosesAnyhow, ClosesAnyhow}, Pings: [2]bool{true, true}, Grows: [2]int{most - data, most - data}, Prefetch: true, Keeps: true,
 	}}
 	if p.s, err = newState(&p.c); err != nil {
 		return err
@@ -289,7 +303,7 @@ func (p *pairing) step(rng *rand.Rand, do func(string, ...any) (seen, error), cl
 		}
 		s, err := do(format, args...)
 		if err == nil {
-			err = p.settle(i, &s)
+			err = p.settle(i, &s, false)
 		}
 		if err == nil {
 			err = p.agree(&s)
@@ -312,7 +326,7 @@ func (p *pairing) step(rng *rand.Rand, do func(string, ...any) (seen, error), cl
 		p.waits[i]++
 		s, err := do("Q %d", i)
 		if err == nil {
-			err = p.settle(i, &s)
+			err = p.settle(i, &s, false)
 		}
 		if err == nil {
 			err = p.agree(&s)

@@ -186,7 +186,7 @@ var proofs = []proof{
 	{
 		name:    "receives are returned in lists in ping-pong",
 		c:       Config{Pushes: eachOne, Mode: PingPong, Lists: 2},
-		windows: []int{8},
+		windows: []int{4, 8},
 	},
 	{
 		name:    "receives are returned in lists while one side pushes and both close, engines prompt",

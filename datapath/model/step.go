@@ -195,9 +195,12 @@ func (c *Config) drop(e *Endpoint, kind uint8) {
 // returnData posts a receive in place of one whose message is gone, at once or when a list of
 // them has come together.
 func (c *Config) returnData(e *Endpoint) {
-	if e.kept++; e.kept < c.Lists {
-		return
+	if e.kept++; !c.Keeps && e.kept >= c.Lists {
+		e.returnKept()
 	}
+}
+
+func (e *Endpoint) returnKept() {
 	for ; e.kept > 0; e.kept-- {
 		e.Flow.ReturnData()
 	}
@@ -281,11 +284,17 @@ func (c *Config) trySendCtrl(s *State, i int, v *cwire.View) (bool, cwire.Type, 
 			e.late--
 			c.returnData(e)
 		}
+		if c.Keeps {
+			e.returnKept()
+		}
 		s.send(i, t, 0, f.RTSIn-f.RTSOwed)
 	case cwire.Reset:
 		e.resets--
 		if c.Wrong != AnsweredTooLate {
 			c.returnData(e)
+		}
+		if c.Keeps {
+			e.returnKept()
 		}
 		s.send(i, t, 0, f.RTSIn-f.RTSOwed)
 	default:

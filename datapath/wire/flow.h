@@ -25,6 +25,7 @@
 #define FLOW_DATA_WINDOW_MIN 1u
 #define FLOW_CTRL_WINDOW_MIN 4u
 #define FLOW_CTRL_WINDOW_DEFAULT 4u
+#define FLOW_LIST_MAX 16u      /* receives posted at once */
 #define FLOW_WINDOW_MAX 16384u /* of either account: differences of counts stay below 2^15 */
 
 /* How far one direction has been closed. Levels only rise. */
@@ -96,9 +97,26 @@ struct flow {
 
 /* ---- Constants as functions of the windows ------------------------------------------- */
 
-/* Half of the data window, rounded up: one bare CREDIT for each half, none in ping-pong. */
+/*
+ * Data receives are posted again, and so returned, in lists of so many: a quarter of the window,
+ * but two of the smallest window for which that is safe.
+ */
+static inline uint16_t flow_data_list(uint16_t data_window) {
+    uint16_t n = data_window / 4u;
+    if (n < 2)
+        return n == 0 ? 1 : 2;
+    return n < FLOW_LIST_MAX ? n : FLOW_LIST_MAX;
+}
+
+/*
+ * Half of the data window, rounded up: at most one bare CREDIT for each half. More than a list,
+ * so that ping-pong needs none: one list may be owed while the application prepares its answer.
+ * Less by a list than the window: what is owed, and what waits to make a list of it, never
+ * leaves the peer without a receive.
+ */
 static inline uint16_t flow_data_due(uint16_t data_window) {
-    return (uint16_t)((data_window + 1u) / 2u);
+    uint16_t half = (uint16_t)((data_window + 1u) / 2u), list = flow_data_list(data_window);
+    return list > 1 && half <= list ? (uint16_t)(list + 1u) : half;
 }
 
 /*

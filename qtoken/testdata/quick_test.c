@@ -27,7 +27,7 @@ static void each_is_given_once_and_none_is_in_the_table(void) {
         CHECK_EQ(quick.next, 0); /* one at a time */
         CHECK(qt_lookup(&table, qt) == NULL);
         CHECK_EQ(qt_alive(&table), 0);
-        qt_quick_redeem(&table, &quick, qt);
+        qt_quick_next(&quick, qt);
         CHECK_EQ(quick.live, QT_NONE);
         CHECK(quick.next > qt);
         last = qt;
@@ -49,7 +49,7 @@ static void one_that_is_entered_is_a_token_like_any(void) {
     demi_qresult_t r;
     begin(0);
     CHECK(qt_quick_reserve(&table, &quick));
-    qt_quick_redeem(&table, &quick, qt_quick_give(&quick));
+    qt_quick_next(&quick, qt_quick_give(&quick));
     demi_qtoken_t qt = qt_quick_give(&quick);
     struct qt_slot *s = qt_quick_enter(&table, &quick, 77, DEMI_OPC_PUSH);
     CHECK(s != NULL);
@@ -73,14 +73,18 @@ static void one_that_is_entered_is_a_token_like_any(void) {
 static void a_slot_whose_generations_are_spent_is_retired(void) {
     begin(0);
     CHECK(qt_quick_reserve(&table, &quick));
-    table.token_max = qt_token_make(3, 4, QT_INDEX_MAX);
+    /* Generations up to 4: the last one is redeemed by the table. */
+    table.token_late = qt_token_make(3, 3, QT_INDEX_MAX);
+    table.word_max = 4 << QT_STATE_BITS;
     demi_qtoken_t qt = 0;
-    for (int i = 0; i < 4; i++) {
-        CHECK(quick.slot != NULL);
-        qt = qt_quick_give(&quick);
-        qt_quick_redeem(&table, &quick, qt);
-    }
+    for (qt = qt_quick_give(&quick); qt <= table.token_late; qt = qt_quick_give(&quick))
+        qt_quick_next(&quick, qt);
     CHECK_EQ(qt_token_gen(qt), 4);
+    demi_qresult_t r;
+    struct qt_slot *s = qt_quick_enter(&table, &quick, 77, DEMI_OPC_PUSH);
+    CHECK_EQ(qt_complete(&table, s, DEMI_OPC_PUSH, 0), 0);
+    CHECK_EQ(qt_redeem(&table, s, &r), 0);
+    CHECK_EQ(r.qr_qt, qt);
     CHECK(quick.slot == NULL && quick.next == 0 && quick.live == QT_NONE);
     CHECK_EQ(table.retired, 1);
     CHECK(qt_quick_reserve(&table, &quick));

@@ -140,6 +140,9 @@ func (f *Flow) Init(data, ctrl, peerData, peerCtrl uint32) error {
 // DataDueFor implements flow_data_due.
 func DataDueFor(window uint16) uint16 { return uint16(C.flow_data_due(C.uint16_t(window))) }
 
+// DataListFor implements flow_data_list.
+func DataListFor(window uint16) uint16 { return uint16(C.flow_data_list(C.uint16_t(window))) }
+
 // CtrlDueFor implements flow_ctrl_due.
 func CtrlDueFor(window uint16) uint16 { return uint16(C.flow_ctrl_due(C.uint16_t(window))) }
 

@@ -44,8 +44,13 @@ func TestWindowsOutsideTheirBoundsAreRefused(t *testing.T) {
 // The bounds that the model shows to be needed hold for every window.
 func TestTheThresholdsAreWithinTheirBoundsForEveryWindow(t *testing.T) {
 	for w := 1; w <= cwire.WindowMax; w++ {
-		due := int(cwire.DataDueFor(uint16(w)))
-		require.Equal(t, (w+1)/2, due, "W=%d: half, rounded up", w)
+		due, list := int(cwire.DataDueFor(uint16(w))), int(cwire.DataListFor(uint16(w)))
+		require.GreaterOrEqual(t, due, (w+1)/2, "W=%d: half, rounded up", w)
+		require.LessOrEqual(t, due, w, "W=%d: one-way traffic is never owed more", w)
+		if list > 1 {
+			require.Greater(t, due, list, "W=%d: ping-pong needs no CREDIT", w)
+		}
+		require.Less(t, due-1+list-1, w, "W=%d: what is owed or waits for a list leaves the peer a receive", w)
 		if w < cwire.CtrlWindowMin {
 			continue
 		}
@@ -62,7 +67,11 @@ func TestACreditIsDueAtHalfTheWindow(t *testing.T) {
 			require.NoError(t, f.Receive(&cwire.Frame{Type: cwire.Data, Seq: f.SeqIn, Length: 1}))
 			require.False(t, f.View(false).CreditDue && owed == 1, "nothing has been returned")
 			f.ReturnData()
-			require.Equal(t, 2*owed >= w, f.View(false).CreditDue, "W=%d owed=%d", w, owed)
+			want := owed >= max((w+1)/2, uint32(cwire.DataListFor(uint16(w)))+1)
+			if w < 4 {
+				want = 2*owed >= w
+			}
+			require.Equal(t, want, f.View(false).CreditDue, "W=%d owed=%d", w, owed)
 		}
 	}
 }
