@@ -11,7 +11,7 @@
 // events, socket states, options, configuration, logging), which is libos's; calls into
 // librdmacm, or into libibverbs beyond the inline ones (rdma's); calls from C into Go.
 //
-// Where to read: datapath.h is the contract, internal.h the structures and who does what,
+// Where to read: datapath.h is the contract, structs.h the structures, internal.h who does what,
 // fast.h, fast.c and fast_push.c what happens to nearly every message; the others are the
 // general ways.
 // engine.c, device.c, qd.c and token.c keep the tables; poll.c takes completions, send.c

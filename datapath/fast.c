@@ -458,9 +458,9 @@ HOT int take_quick(struct dp_engine *e, struct dp_conn *c, struct dp_rx *rx, uin
     struct arena_block *b = rx->block;
     struct arena_cache_class *cc = c->fast.recv_class;
 
-    give(e, c, cc, b, len, qt, qr_out);
-    qt_quick_next(&e->quick.pop, qt);
     count_pop(c, len);
+    qt_quick_next(&e->quick.pop, qt);
+    give(e, c, cc, b, len, qt, qr_out);
     if (DP_UNLIKELY(!chain_again(c, cc, rx)))
         return owe_and_unlock(c, rx, b);
     if (--c->fast.left == 0)

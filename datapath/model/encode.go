@@ -32,7 +32,7 @@ func (s *State) encode(key []byte, first int) []byte {
 			uint8(p.CtrlIn-f.CtrlAcked)|uint8(f.CtrlSent-f.CtrlAcked)<<4,
 			uint8(f.FinWant)|uint8(f.FinSent)<<2|uint8(f.FinAcked)<<4,
 			uint8(f.PeerFin)|uint8(f.PeerFinAck)<<2|uint8(f.PeerAdded)<<4,
-			uint8(f.Added)|uint8(f.AddedTold)<<4,
+			uint8(f.Added)|uint8(f.AddedTold())<<4,
 			f.PingSent|f.PongOwed<<1|bit(e.popWaits)<<2|bit(e.gone)<<3|bit(e.disconnected)<<4|
 				bit(e.cut)<<5,
 			uint8(f.RTSOpen)|uint8(f.RTSOwed)<<4,
@@ -99,7 +99,7 @@ func (c *Config) decode(key []byte) State {
 		f.PeerFin, f.PeerFinAck = cwire.Level(b&3), cwire.Level(b>>2&3)
 		f.PeerAdded = uint16(b >> 4)
 		b = next()
-		f.Added, f.AddedTold = uint16(b&15), uint16(b>>4)
+		f.Added, f.Granted = uint16(b&15), uint16(b>>4) // rebuild adds the hello's
 		b = next()
 		f.PingSent, f.PongOwed = b&1, b>>1&1
 		e.popWaits, e.gone, e.disconnected, e.cut = b>>2&1 != 0, b>>3&1 != 0, b>>4&1 != 0, b>>5&1 != 0
@@ -167,6 +167,7 @@ func (c *Config) rebuild(s *State, i int) {
 	data, ctrl := c.windows(i)
 	peerData, _ := c.windows(1 - i)
 	f.DataWindow, f.PeerDataWindow = data+f.Added, peerData+f.PeerAdded
+	f.Granted += data
 	f.DataDue, f.CtrlDue = cwire.DataDueFor(f.DataWindow), cwire.CtrlDueFor(ctrl)
 	f.CtrlReserve = 1
 	c.override(f, i)

@@ -75,7 +75,7 @@ func checkTold(f, p *cwire.Flow, back *Channel) error {
 		}
 	}
 	switch {
-	case data != p.DataTold || ctrl != p.CtrlTold || added != p.AddedTold:
+	case data != p.DataTold || ctrl != p.CtrlTold || added != p.AddedTold():
 		return errors.New("a credit is lost: told, and not on its way")
 	case int16(p.DataReturned-p.DataTold) < 0 || int16(p.DataIn-p.DataReturned) < 0:
 		return errors.New("a credit is doubled: more data receives returned than used")
@@ -152,7 +152,7 @@ func (s *State) rank() int {
 		total += 20*e.nPending + 5*(e.dones+2*e.resets) +
 			4*int(f.DataReturned-f.DataTold) + 2*int(f.CtrlReturned-f.CtrlTold) +
 			5*int(f.PongOwed) + 5*int(bit(f.PeerFin > f.PeerFinAck)) +
-			10*int(bit(f.FinWant > f.FinSent)) + 4*int(bit(f.Added != f.AddedTold)) +
+			10*int(bit(f.FinWant > f.FinSent)) + 4*int(bit(f.Granted != f.DataWindow)) +
 			1000*int(bit(!e.gone)+bit(!e.disconnected)) + 5*(e.kept+e.late)
 		for _, kind := range e.queue[:e.nQueue] {
 			if kind == large {

@@ -67,7 +67,7 @@ struct flow {
     uint16_t data_window; /* our data receives: our hello's and those added since */
     uint16_t ctrl_window; /* our control receives */
     uint16_t added;       /* of data_window, added since the hello */
-    uint16_t added_told;  /* added as last sent in a CREDIT */
+    uint16_t granted;     /* of data_window, those that the peer has been told of */
 
     /* Thresholds, fixed by flow_init and flow_add. */
     uint16_t data_due;     /* a bare CREDIT goes when so many data receives are owed, */
@@ -147,6 +147,7 @@ static inline int flow_init(struct flow *f, uint32_t data_window, uint32_t ctrl_
         .peer_data_window = (uint16_t)peer_data_window,
         .peer_ctrl_window = (uint16_t)peer_ctrl_window,
         .data_window = (uint16_t)data_window,
+        .granted = (uint16_t)data_window,
         .ctrl_window = (uint16_t)ctrl_window,
         .data_due = flow_data_due((uint16_t)data_window),
         .ctrl_due = flow_ctrl_due((uint16_t)ctrl_window),
@@ -278,7 +279,7 @@ static inline bool flow_may_send_ctrl(const struct flow *f) {
 static inline bool flow_credit_due(const struct flow *f) {
     if (flow_ctrl_owed(f) >= f->ctrl_due)
         return true;
-    return flow_expects_data(f) && (flow_data_owed(f) >= f->data_due || f->added != f->added_told);
+    return flow_expects_data(f) && (flow_data_owed(f) >= f->data_due || f->granted != f->data_window);
 }
 
 /* A FIN_ACK is due: a FIN has come, and every RTS before it has had its DONE or RESET. */
@@ -346,7 +347,8 @@ static inline void flow_send(struct flow *f, enum frame_type type, uint32_t leng
     f->ctrl_sent++;
     switch (type) {
     case FRAME_CREDIT:
-        h->arg = f->added_told = f->added;
+        h->arg = f->added;
+        f->granted = f->data_window;
         break;
     case FRAME_FIN:
         f->fin_sent = f->fin_want;
@@ -435,9 +437,7 @@ static inline int flow_receive(struct flow *f, const struct frame *h) {
     f->data_acked = h->data_returned;
     f->ctrl_acked = h->ctrl_returned;
     if (frame_is_data(h->type)) {
-        uint16_t told = (uint16_t)(f->data_window - f->added + f->added_told);
-
-        if ((uint16_t)(f->data_in - f->data_told) >= told || !flow_expects_data(f))
+        if ((uint16_t)(f->data_in - f->data_told) >= f->granted || !flow_expects_data(f))
             return EPROTO;
         f->data_in++;
         if (h->type == FRAME_RTS) {
@@ -510,8 +510,7 @@ static inline __attribute__((always_inline)) bool flow_take_data(struct flow *f,
                                                                  uint16_t data_returned) {
     if ((uint16_t)(data_returned - f->data_acked) > (uint16_t)(f->data_sent - f->data_acked))
         return false;
-    if ((uint16_t)(f->data_in - f->data_told) >=
-        (uint16_t)(f->data_window - f->added + f->added_told))
+    if ((uint16_t)(f->data_in - f->data_told) >= f->granted)
         return false;
     f->seq_in++;
     f->data_acked = data_returned;

@@ -82,7 +82,7 @@ type Flow struct {
 	DataWindow uint16
 	CtrlWindow uint16
 	Added      uint16
-	AddedTold  uint16
+	Granted    uint16
 
 	DataDue     uint16
 	CtrlDue     uint16
@@ -117,7 +117,7 @@ var (
 	_ [unsafe.Offsetof(C.struct_flow{}.seq_in)]struct{}       = [unsafe.Offsetof(Flow{}.SeqIn)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.data_in)]struct{}      = [unsafe.Offsetof(Flow{}.DataIn)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_in)]struct{}      = [unsafe.Offsetof(Flow{}.CtrlIn)]struct{}{}
-	_ [unsafe.Offsetof(C.struct_flow{}.added_told)]struct{}   = [unsafe.Offsetof(Flow{}.AddedTold)]struct{}{}
+	_ [unsafe.Offsetof(C.struct_flow{}.granted)]struct{}      = [unsafe.Offsetof(Flow{}.Granted)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.data_due)]struct{}     = [unsafe.Offsetof(Flow{}.DataDue)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_reserve)]struct{} = [unsafe.Offsetof(Flow{}.CtrlReserve)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.fin_want)]struct{}     = [unsafe.Offsetof(Flow{}.FinWant)]struct{}{}
@@ -136,6 +136,9 @@ func (f *Flow) Init(data, ctrl, peerData, peerCtrl uint32) error {
 	return asError(C.flow_init(f.c(), C.uint32_t(data), C.uint32_t(ctrl),
 		C.uint32_t(peerData), C.uint32_t(peerCtrl)))
 }
+
+// AddedTold returns how many data receives added since the hello the peer has been told of.
+func (f *Flow) AddedTold() uint16 { return f.Added - (f.DataWindow - f.Granted) }
 
 // DataDueFor implements flow_data_due.
 func DataDueFor(window uint16) uint16 { return uint16(C.flow_data_due(C.uint16_t(window))) }
