@@ -46,7 +46,7 @@ COLD int wake(struct dp_engine *e) {
 COLD int wake_and_ring(struct dp_engine *e) {
     dp_mutex_wake(&e->lock);
     if (dp_mutex_flag(&e->lock)) {
-        dp_lock(e);
+        dp_mutex_lock(&e->lock); /* dp_lock would enter what is beside the table */
         dp_ring(e);
         dp_unlock(e);
     }

@@ -279,7 +279,8 @@ static inline bool flow_may_send_ctrl(const struct flow *f) {
 static inline bool flow_credit_due(const struct flow *f) {
     if (flow_ctrl_owed(f) >= f->ctrl_due)
         return true;
-    return flow_expects_data(f) && (flow_data_owed(f) >= f->data_due || f->granted != f->data_window);
+    return flow_expects_data(f) &&
+           (flow_data_owed(f) >= f->data_due || f->granted != f->data_window);
 }
 
 /* A FIN_ACK is due: a FIN has come, and every RTS before it has had its DONE or RESET. */
