@@ -151,7 +151,7 @@ HOT int post_chain(struct dp_conn *c) {
 
 /* The chain has been posted. Whether a CREDIT is due. */
 HOT bool chain_posted(struct dp_conn *c) {
-    uint32_t n = c->fast.span;
+    uint32_t n = c->fast.list;
 
     c->fast.chain = NULL;
     c->fast.left = n;
@@ -208,8 +208,6 @@ HOT bool give_back(struct dp_conn *c, struct dp_rx *rx, const struct arena_block
     }
     if (--c->fast.left)
         return false;
-    if (DP_UNLIKELY(c->rx_owed_data))
-        return true; /* they go together */
     int rc = post_chain(c);
     if (DP_UNLIKELY(rc)) {
         dp_recv_refused(c, rc);
@@ -440,8 +438,6 @@ COLD int refuse_and_unlock(struct dp_conn *c, int rc) {
 
 /* The same, with as many receives chained as are posted at once. */
 static __attribute__((noinline)) int post_and_leave(struct dp_conn *c) {
-    if (DP_UNLIKELY(c->rx_owed_data))
-        return settle_and_unlock(c); /* they go together */
     int rc = post_chain(c);
     if (DP_UNLIKELY(rc))
         return refuse_and_unlock(c, rc);

@@ -159,29 +159,20 @@ void dp_channel_drain(struct dp_engine *e);
 
 /* Data receives that are chained: waiting, with their blocks, for others. */
 static inline uint32_t dp_recv_chained(const struct dp_conn *c) {
-    return c->fast.span - c->fast.left;
+    return c->fast.list - c->fast.left;
 }
 /* Whether it is time to: control receives at once, others in lists, or as memory allows. */
 static inline bool dp_recv_due(const struct dp_conn *c) {
-    return c->rx_owed_ctrl || c->rx_owed_data + dp_recv_chained(c) >= c->rx_list || c->starved;
+    return c->rx_owed_ctrl || c->rx_owed_data + dp_recv_chained(c) >= c->fast.list || c->starved;
 }
-/* Says how many receives may be chained until a list is full, which it is not. Locked. */
-static inline void dp_recv_span(struct dp_conn *c) {
-    uint32_t chained = dp_recv_chained(c);
-    c->fast.span = c->rx_list > c->rx_owed_data ? c->rx_list - c->rx_owed_data : 1;
-    c->fast.left = c->fast.span > chained ? c->fast.span - chained : 1;
-    c->fast.span = c->fast.left + chained;
-}
-
 /*
  * Says which short ways are open. After every change of what it looks at: dp_conn_settle does it,
  * and until then the connection is dirty. Locked.
  */
 static inline void dp_conn_ways(struct dp_conn *c) {
     bool plain = c->phase == DP_CONN_OPEN && c->fast.most && !c->dirty && !c->pending.head &&
-                 c->flow.flags_out == 0 && flow_is_plain(&c->flow);
+                 !c->rx_owed_data && c->flow.flags_out == 0 && flow_is_plain(&c->flow);
     c->fast.now = plain ? c->fast.most : 0;
-    dp_recv_span(c);
     c->fast.no = (plain ? 0u : DP_NO_WAY) |
                  (c->pops.head || c->in_head != c->in_tail ? (uint32_t)DP_NO_POP : 0u);
 }
@@ -283,6 +274,11 @@ void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, u
  * whole lists. Locked. Errno of the first failure.
  */
 int dp_recv_post(struct dp_conn *c, bool all);
+/*
+ * Chains the data receives that are owed, which make no list yet: so their memory is theirs, and
+ * not that of a new connection. Locked.
+ */
+void dp_recv_reserve(struct dp_conn *c);
 /* Gives the blocks of chained receives back, which count as owed then. Locked. */
 void dp_recv_unchain(struct dp_conn *c);
 /* Posting the chained receives has been refused with rc, from engine.bad_recv on. Locked. */

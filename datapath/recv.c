@@ -77,7 +77,7 @@ static void account(struct dp_conn *c, uint32_t n) {
 
 static void no_chain(struct dp_conn *c) {
     c->fast.chain = NULL;
-    c->fast.left = c->fast.span;
+    c->fast.left = c->fast.list;
 }
 
 /* Puts up to n receives in front of *list; returns how many. *memory: as of post_list. */
@@ -155,7 +155,7 @@ int dp_recv_post(struct dp_conn *c, bool all) {
 
     c->rx_owed_data += dp_recv_chained(c);
     /* What does not make a list waits for more. */
-    uint32_t keep = all || c->rx_owed_ctrl || c->starved ? 0 : c->rx_owed_data % c->rx_list;
+    uint32_t keep = all || c->rx_owed_ctrl || c->starved ? 0 : c->rx_owed_data % c->fast.list;
     while (memory == 0 && (owed = c->rx_owed_data + c->rx_owed_ctrl) > keep) {
         uint32_t n = post_list(c, owed - keep, &memory, &refused);
         dp_recv_starve(c, memory != 0);
@@ -171,6 +171,17 @@ int dp_recv_post(struct dp_conn *c, bool all) {
         return c->established ? 0 : memory;
     }
     return 0;
+}
+
+void dp_recv_reserve(struct dp_conn *c) {
+    int memory;
+    uint32_t n = prepare(c, c->rx_owed_data, &c->fast.chain, &memory);
+
+    c->rx_owed_data -= n;
+    c->fast.left -= n;
+    dp_recv_starve(c, memory != 0);
+    if (DP_UNLIKELY(c->starved))
+        dp_conn_dirty(c); /* the next poll tries again */
 }
 
 uint32_t dp_recv_add(struct dp_conn *c, uint32_t n) {

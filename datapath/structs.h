@@ -199,11 +199,12 @@ struct dp_conn {
         uint64_t send_id;                     /* of entry 0 of the send queue */
         struct arena_cache_class *recv_class; /* of a receive's block */
         /*
-         * Receives that messages have left, with other blocks, and that are posted together once
-         * left is 0; left was span when there was none. In rx_posted, but not posted yet.
+         * Data receives are posted in lists of so many. Those that messages have left are chained,
+         * with other blocks, until a list lacks no more; they are in rx_posted, but not posted.
          */
+        uint32_t list;
+        uint32_t left; /* as many are missing in the chain */
         struct ibv_recv_wr *chain;
-        uint32_t left, span;
         uint64_t chains; /* posted */
         struct ibv_sge send_sge[2];
         struct ibv_send_wr send;
@@ -261,8 +262,6 @@ struct dp_conn {
     uint32_t rx_nfree;
     uint32_t rx_owed_data; /* receives used and to be posted again, by account */
     uint32_t rx_owed_ctrl;
-    uint32_t rx_list;           /* those of data are posted in lists of so many, chained ones
-                                   included */
     struct dp_inbound *inbound; /* ring: messages that nobody has popped; before
                                    dp_conn_establish, frames in order of arrival */
     uint32_t in_mask, in_head, in_tail;

@@ -68,7 +68,7 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
     c->in_mask = in - 1;
     c->fetches = fetch;
     c->fetch_mask = fetches - 1;
-    c->rx_list = flow_data_list((uint16_t)data_window);
+    c->fast.list = c->fast.left = flow_data_list((uint16_t)data_window);
     return 0;
 }
 

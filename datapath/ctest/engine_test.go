@@ -26,8 +26,13 @@ func TestEngineBursts(t *testing.T) {
 func TestEngineWindow(t *testing.T) {
 	t.Parallel()
 	p := engineProgram(t, "engine_window_test.c")
-	p.Libs = append(p.Libs, "-Wl,--wrap=calloc")
+	p.Libs = append(p.Libs, "-Wl,--wrap=calloc", "-Wl,--wrap=aligned_alloc")
 	ctest.Run(t, p, ctest.Address)
+}
+
+func TestEngineReceiveLists(t *testing.T) {
+	t.Parallel()
+	ctest.Run(t, engineProgram(t, "engine_list_test.c"), ctest.Address)
 }
 
 func TestEngineClose(t *testing.T) {

@@ -76,4 +76,17 @@ static inline void many_messages(struct setup u, uint64_t count,
     world_close(&w);
 }
 
+/* One message, from the push to the pop's result; by the calls of applications. */
+static inline void one_message(struct side *from, struct side *to, uint64_t n) {
+    demi_qtoken_t pop = must_pop(to);
+    demi_qresult_t qr;
+
+    must_succeed(must_push(from, 64, 1, n), DEMI_OPC_PUSH);
+    CHECK_EQ(dp_wait(pop, &qr, NULL), 0);
+    CHECK_EQ(qr.qr_opcode, DEMI_OPC_POP);
+    demi_sgarray_t sga = qr.qr_value.sga;
+    check_bytes(&sga, 64, 1, n);
+    CHECK_EQ(dp_sgafree(to->engine, &sga), 0);
+}
+
 #endif
