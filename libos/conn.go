@@ -1,6 +1,7 @@
 package libos
 
 import (
+	"container/list"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -76,9 +77,11 @@ type conn struct {
 	cause  error  // the error of a call, nil when detail is somebody else's word
 	advice string // what to do about the peer's refusal, "" if its errno says enough
 
-	timers  [connfsm.NumTimers]*time.Timer
-	queue   []connfsm.Event
-	running bool
+	timers   [connfsm.NumTimers]*time.Timer // but for the deadline's
+	deadline time.Time
+	queued   *list.Element // among those with a deadline
+	queue    []connfsm.Event
+	running  bool
 
 	info connInfo
 }
@@ -374,7 +377,8 @@ func (c *conn) startTimer(t connfsm.Timer) {
 	var d time.Duration
 	switch t {
 	case connfsm.Deadline:
-		d = c.d.cfg.ConnectTimeout
+		c.d.deadlines.start(c)
+		return
 	case connfsm.Retry:
 		d = c.d.cfg.RetryDelay
 	case connfsm.Linger:
@@ -407,6 +411,10 @@ func (c *conn) expired(t connfsm.Timer) {
 }
 
 func (c *conn) stopTimer(t connfsm.Timer) {
+	if t == connfsm.Deadline {
+		c.d.deadlines.stop(c)
+		return
+	}
 	if timer := c.timers[t]; timer != nil {
 		timer.Stop()
 		c.timers[t] = nil

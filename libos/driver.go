@@ -23,9 +23,10 @@ type driver struct {
 	workers workers
 
 	// Loop only: whoever has the turn.
-	conns   map[*conn]struct{}
-	pending int             // how many of them are being set up
-	idle    []chan struct{} // of those who wait for the end of all tear-down
+	conns     map[*conn]struct{}
+	deadlines deadlines
+	pending   int             // how many of them are being set up
+	idle      []chan struct{} // of those who wait for the end of all tear-down
 }
 
 // newDriver starts a driver; dead is closed when the process is aborted, nil for never.
@@ -39,13 +40,19 @@ func newDriver(fabric rdma.Fabric, cfg *Config, log *slog.Logger, dead <-chan st
 		verbose: log.Enabled(context.Background(), slog.LevelInfo), stats: newStats(),
 		loop:    newLoop(ch, dead, func(err error) { log.Error("event channel", "err", err) }),
 		workers: workers{slots: make(chan struct{}, 4)},
-		conns:   map[*conn]struct{}{},
+		conns:   map[*conn]struct{}{}, deadlines: deadlines{limit: cfg.ConnectTimeout},
 	}, nil
 }
 
 // stop ends the driver, whose connections have all been released.
 func (d *driver) stop() error {
 	d.workers.wait()
+	if err := d.loop.call(func() error {
+		d.deadlines.end()
+		return nil
+	}); err != nil {
+		return err
+	}
 	return d.loop.stop()
 }
 
