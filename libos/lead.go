@@ -40,12 +40,13 @@ func (l *loop) lead() bool {
 	return true
 }
 
-// unlead gives the watch back. The loop's goroutine does what is for later, too.
+// unlead gives the watch back. The loop's goroutine does what is for later, too, but is no
+// competitor to its caller, who has what it has waited for.
 func (l *loop) unlead() {
 	l.mu.Lock()
 	l.watch.by = watchedByNobody
 	l.mu.Unlock()
-	l.ch.Wake()
+	l.ch.WakeSoon()
 }
 
 // rearm has the loop's own goroutine watch again after a leader. last: the loop has been closed.
