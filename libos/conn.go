@@ -1,6 +1,7 @@
 package libos
 
 import (
+	"cmp"
 	"container/list"
 	"fmt"
 	"log/slog"
@@ -75,6 +76,7 @@ type conn struct {
 	taken  uint64 // progress when the linger timer was started
 	detail string // what CM, the peer or a call said last, for the error message
 	cause  error  // the error of a call, nil when detail is somebody else's word
+	ousted string // why the library gave it up, "" if nobody but the application closed it
 	advice string // what to do about the peer's refusal, "" if its errno says enough
 
 	timers   [connfsm.NumTimers]*time.Timer // but for the deadline's
@@ -428,7 +430,7 @@ func (c *conn) failure(op string, err syscall.Errno, phase string) *ConnectError
 		Detail: strings.TrimPrefix(c.detail, "rdma: "), Info: c.info.plain(),
 	}
 	if err == syscall.ECANCELED {
-		ce.Detail = "closed by the application"
+		ce.Detail = cmp.Or(c.ousted, "closed by the application")
 	} else {
 		ce.Hint = hint(err, c.cause, c.dst.Addr().IsLoopback())
 	}

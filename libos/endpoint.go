@@ -177,10 +177,21 @@ func (d *dataEndpoint) settle() {
 		// Credits keep receivers ready, so this shortens waits that should not be. A queue pair
 		// that has broken meanwhile, or was flushed, refuses.
 		if err := d.qp.SetMinRNRTimer(minRNRTimer); err != nil {
-			d.e.log.Debug("set the RNR timer", "err", err)
+			d.timerNotSet(err)
 		}
 	}
 	d.refill()
+}
+
+// timerNotSet tells the user of a connection that serves, but with CM's RNR timer. One that has
+// ended meanwhile is none of his concern.
+func (d *dataEndpoint) timerNotSet(err error) {
+	if state, serr := d.qp.State(); serr != nil || state != rdma.QPRTS {
+		d.e.log.Debug("set the RNR timer", "device", d.dev.rdev.Name(), "err", err)
+		return
+	}
+	d.e.log.Warn("the RNR timer was not set", "device", d.dev.rdev.Name(), "err", err,
+		"hint", "the connection works; a message that finds no receive, which should not happen, waits up to 655 ms")
 }
 
 // refill has the pool replace the queue pair that is ours, once.

@@ -83,6 +83,7 @@ func (l *listener) do(a connfsm.ListenerAction, ev connfsm.ListenerEvent, r requ
 		child := l.overdue()
 		e.log.Info("connection evicted: the peer has not confirmed it, and the backlog is full", "peer", child.conn.dst.String(),
 			"backlog", l.fsm.Backlog)
+		child.conn.ousted = "evicted: the peer has not confirmed it, and the backlog was full"
 		child.abandon()
 	case connfsm.AbortChild:
 		l.ready = nil

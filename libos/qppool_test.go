@@ -2,6 +2,7 @@ package libos
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -219,4 +220,45 @@ func TestACloseWhileAQueuePairOfThePoolIsUsedReleasesIt(t *testing.T) {
 		}
 	}
 	p.a.quiesce(t)
+}
+
+func TestARNRTimerThatCannotBeSetIsAWarning(t *testing.T) {
+	const timer = 3 // CM's moves to RTR and RTS come first
+	var log lockedBuffer
+	cfg := poolConfig(1)
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	p := newPair(t, cfg, sim.Config{})
+	l, at := p.b.listen(t, p.b.addr, 4)
+	p.a.connect(t, netip.AddrPort{}, at)
+	p.b.accept(t, l)
+	p.a.awaitPool(t, 1)
+	p.b.awaitPool(t, 1)
+
+	require.True(t, p.hosts[0].FailVerbs("sima", sim.CallModifyQP, timer, 1, syscall.ENOMEM))
+	c := p.a.connect(t, netip.AddrPort{}, at)
+	require.True(t, fromPool(c))
+	s := p.b.accept(t, l)
+	p.a.awaitPool(t, 1) // which is filled again when the timer has had its turn
+	line := log.line(t, "the RNR timer was not set")
+	for _, want := range []string{"level=WARN", "device=sima", "hint=\"the connection works"} {
+		require.Contains(t, line, want)
+	}
+	p.a.send(t, c, "it does")
+	require.Equal(t, "it does", p.b.recv(t, s))
+}
+
+func TestTheRNRTimerOfAConnectionThatHasEndedIsNoWarning(t *testing.T) {
+	var log lockedBuffer
+	cfg := testConfig()
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	p := newPair(t, cfg, sim.Config{})
+	c, _, _ := p.connected(t)
+	require.NoError(t, p.a.e.loop.call(func() error {
+		d, ok := c.conn.ep.(*dataEndpoint)
+		require.True(t, ok)
+		require.NoError(t, d.qp.SetError())
+		d.timerNotSet(syscall.EINVAL)
+		return nil
+	}))
+	require.Contains(t, log.line(t, "set the RNR timer"), "level=DEBUG")
 }

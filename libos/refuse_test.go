@@ -1,6 +1,7 @@
 package libos
 
 import (
+	"log/slog"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -327,6 +328,8 @@ func halfOpen(t *testing.T, p *pair, at netip.AddrPort, n int) {
 
 func TestWhoNeverConfirmsGivesWayInAFullBacklog(t *testing.T) {
 	cfg := testConfig()
+	var log lockedBuffer
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	cfg.ConfirmTime = 50 * time.Millisecond
 	p := newPair(t, cfg, sim.Config{})
 	l, at := p.b.listen(t, p.b.addr, 4)
@@ -347,6 +350,8 @@ func TestWhoNeverConfirmsGivesWayInAFullBacklog(t *testing.T) {
 	p.a.send(t, c, "I mean it")
 	require.Equal(t, "I mean it", p.b.recv(t, p.b.accept(t, l)))
 	require.EqualValues(t, 1, p.b.p.Stats().Lost, "one has given way, no more")
+	require.Contains(t, log.line(t, "connection lost before it was established"),
+		"detail=\"evicted: the peer has not confirmed it, and the backlog was full\"")
 }
 
 func TestWithinTheirTimeThoseWhoDoNotConfirmKeepTheirPlaces(t *testing.T) {
@@ -358,6 +363,23 @@ func TestWithinTheirTimeThoseWhoDoNotConfirmKeepTheirPlaces(t *testing.T) {
 	got, ce := p.a.mustFail(t, at)
 	require.Equal(t, syscall.ECONNREFUSED, got, "%v", ce)
 	require.Zero(t, p.b.p.Stats().Lost)
+}
+
+func TestARemovedDeviceReleasesRequestsThatNobodyConfirmed(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	l, at := p.b.listen(t, p.b.addr, 4)
+	halfOpen(t, p, at, 3)
+	ids := func() (n int) {
+		require.NoError(t, p.b.e.loop.call(func() error {
+			n = len(p.b.e.loop.owners)
+			return nil
+		}))
+		return n
+	}
+	require.Equal(t, 4, ids(), "the listener's, and one a request")
+	require.True(t, p.hosts[1].RemoveDevice("simb"))
+	require.Eventually(t, func() bool { return ids() == 0 }, patience, time.Millisecond)
+	require.NoError(t, l.Close())
 }
 
 func TestAConnectionThatWasClosedBeforeItWasAcceptedCanStillBeRead(t *testing.T) {

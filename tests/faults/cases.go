@@ -35,6 +35,8 @@ func faults(short bool) []fault {
 		{"peer killed (SIGKILL)", true, killed},
 		{"network dead for 3 s", false, flap},
 		{"network dead for good", false, linkDown},
+		{"peer paused for 3 s", false, pausedShortly},
+		{"peer paused until all has ended", false, paused},
 		{"1 % of packets lost", false, loss(1, 300)},
 		{"10 % of packets lost", false, loss(10, 60)},
 		{"listener closed before it answers", false, listenerClosed("")},
