@@ -260,5 +260,5 @@ func TestTheRNRTimerOfAConnectionThatHasEndedIsNoWarning(t *testing.T) {
 		d.timerNotSet(syscall.EINVAL)
 		return nil
 	}))
-	require.Contains(t, log.line(t, "set the RNR timer"), "level=DEBUG")
+	require.Contains(t, log.line(t, `err="invalid argument"`), "level=DEBUG msg=\"set the RNR timer\"")
 }
