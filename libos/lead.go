@@ -40,13 +40,12 @@ func (l *loop) lead() bool {
 	return true
 }
 
-// unlead gives the watch back. The loop's goroutine does what is for later, too, but is no
-// competitor to its caller, who has what it has waited for.
+// unlead gives the watch back. The loop's goroutine does what is for later, too.
 func (l *loop) unlead() {
 	l.mu.Lock()
 	l.watch.by = watchedByNobody
 	l.mu.Unlock()
-	l.ch.WakeSoon()
+	l.ch.Wake()
 }
 
 // rearm has the loop's own goroutine watch again after a leader. last: the loop has been closed.

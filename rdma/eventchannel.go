@@ -73,9 +73,6 @@ func (ch *eventChannel) Wait() (events bool) { return ch.read.wait() }
 // Wake implements [EventChannel].
 func (ch *eventChannel) Wake() { ch.read.wake() }
 
-// WakeSoon implements [EventChannel].
-func (ch *eventChannel) WakeSoon() { ch.read.wakeSoon() }
-
 // TakeWatch implements [EventChannel].
 func (ch *eventChannel) TakeWatch() bool { return ch.read.take() == nil }
 

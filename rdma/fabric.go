@@ -40,9 +40,6 @@ type EventChannel interface {
 	// Wake ends the Wait that is under way, or the next one. It may be called by anybody, at
 	// any time before Close.
 	Wake()
-	// WakeSoon is Wake for what is not urgent: it wakes no thread for it, and is heard of when
-	// one has nothing else to do, within 10 ms.
-	WakeSoon()
 
 	// TakeWatch makes Wait blind for events, until LeaveWatch: its caller waits for them by
 	// Await, in its own thread, so that nobody else is woken by one. false: that cannot be.

@@ -29,8 +29,6 @@ type readable struct {
 	intr int // eventfd: ends await
 
 	woken atomic.Bool // wake has been called, and no wait has ended since
-	soon  int         // eventfd beside fd: wakeSoon
-	late  atomic.Bool // wakeSoon has been called, and no wait has ended since
 
 	start sync.Once
 	ready chan struct{} // capacity 1
@@ -53,29 +51,19 @@ func watchReadable(fd int, name string) (*readable, error) {
 	if err := errors.Join(unix.SetNonblock(ep, true), watchIn(ep, fd)); err != nil {
 		return nil, errors.Join(err, unix.Close(ep))
 	}
-	intr, soon, err := twoEventfds()
-	if err != nil {
-		return nil, errors.Join(err, unix.Close(ep))
-	}
 	file := os.NewFile(uintptr(ep), name)
+	intr, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
 	conn, err := file.SyscallConn()
-	if err = errors.Join(err, watchIn(ep, soon)); err != nil {
-		return nil, errors.Join(err, file.Close(), unix.Close(intr), unix.Close(soon))
+	if err != nil {
+		return nil, errors.Join(err, file.Close(), unix.Close(intr))
 	}
 	return &readable{
-		name: name, fd: fd, file: file, conn: conn, intr: intr, soon: soon,
+		name: name, fd: fd, file: file, conn: conn, intr: intr,
 		ready: make(chan struct{}, 1), armed: make(chan struct{}, 1), quit: make(chan struct{}),
 	}, nil
-}
-
-func twoEventfds() (a, b int, err error) {
-	if a, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return 0, 0, err
-	}
-	if b, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return 0, 0, errors.Join(err, unix.Close(a))
-	}
-	return a, b, nil
 }
 
 // watchIn adds fd to an epoll instance.
@@ -106,28 +94,16 @@ func (r *readable) await() (events bool) {
 			continue
 		}
 		if n > 0 && p[1].Revents != 0 {
-			clearEventfd(r.intr)
+			var b [8]byte
+			_, _ = unix.Read(r.intr, b[:])
 		}
 		return err != nil || p[0].Revents != 0
 	}
 }
 
 // interrupt ends the await that is under way, or the next one.
-func (r *readable) interrupt() { setEventfd(r.intr) }
-
-func setEventfd(fd int) { _, _ = unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
-
-func clearEventfd(fd int) {
-	var b [8]byte
-	_, _ = unix.Read(fd, b[:])
-}
-
-// wakeSoon is wake by way of the netpoller: it wakes no thread, unless one waits there. If none
-// does, some goroutine is running; the first thread without one finds it, or the runtime within
-// 10 ms.
-func (r *readable) wakeSoon() {
-	setEventfd(r.soon)
-	r.late.Store(true)
+func (r *readable) interrupt() {
+	_, _ = unix.Write(r.intr, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
 // wait parks the caller until something can be read, until wake, or until close.
@@ -147,10 +123,6 @@ func (r *readable) wait() (events bool) {
 		// A wake that this undoes has been preceded by whatever its caller wants seen.
 		_ = r.file.SetReadDeadline(time.Time{})
 		// However often it is woken, the owner hears of events.
-		_ = r.conn.Control(func(fd uintptr) { events = canRead(fd) })
-	}
-	if r.late.Swap(false) {
-		clearEventfd(r.soon)
 		_ = r.conn.Control(func(fd uintptr) { events = canRead(fd) })
 	}
 	return events
@@ -211,7 +183,7 @@ func (r *readable) arm() {
 func (r *readable) close() {
 	close(r.quit)
 	_ = r.file.Close()
-	_, _ = unix.Close(r.intr), unix.Close(r.soon)
+	_ = unix.Close(r.intr)
 	r.start.Do(func() {}) // none begins any more
 	if r.done != nil {
 		<-r.done

@@ -237,27 +237,6 @@ func TestAnInterruptEndsOneWaitOfTheThread(t *testing.T) {
 	r.leave()
 }
 
-func TestAWakeThatIsNotUrgentEndsOneWait(t *testing.T) {
-	e := newEventfd(t)
-	r, err := watchReadable(e.fd, "test")
-	require.NoError(t, err)
-	defer r.close()
-	for range 1000 {
-		ended := make(chan bool)
-		go func() { ended <- r.wait() }()
-		r.wakeSoon()
-		for receive(t, ended) { // it may be seen before it is known what it was
-			go func() { ended <- r.wait() }()
-		}
-		r.wake()
-		require.False(t, r.wait(), "and is over")
-	}
-	r.wakeSoon()
-	e.post()
-	require.True(t, r.wait(), "it hides no event")
-	require.True(t, e.take())
-}
-
 func TestClosingTheWatchLeavesTheDescriptorAlone(t *testing.T) {
 	e := newEventfd(t)
 	e.watch().close() // parked

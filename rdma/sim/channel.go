@@ -100,9 +100,6 @@ func (ch *channel) Wake() {
 	}
 }
 
-// WakeSoon implements [rdma.EventChannel].
-func (ch *channel) WakeSoon() { ch.Wake() }
-
 // GetEvent implements [rdma.EventChannel].
 func (ch *channel) GetEvent() (rdma.Event, bool, error) {
 	n := ch.host.net
