@@ -73,6 +73,12 @@ static void end_if_quiet(struct dp_conn *c) {
     if (c->phase != DP_CONN_FLUSHING)
         return;
     dp_recv_unchain(c);
+    /*
+     * Work that is merely flushed has been so because of something that CM tells next: the device
+     * is being removed, the peer has disconnected. libos says so, or waits for it no longer.
+     */
+    if (c->err == ECONNRESET && !c->err_hard && !c->commanded)
+        return;
     if (c->tx_signaled == 0 && (c->rx_posted == 0 || c->recv_flushed))
         c->phase = DP_CONN_ENDED;
 }

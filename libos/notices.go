@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,6 +88,10 @@ func (e *Engine) notice(n datapath.Notice) {
 		return
 	case datapath.NoticeBroken:
 		ev = connfsm.Event{Kind: connfsm.Broken, Err: syscall.Errno(n.Arg)}
+		if ev.Err == syscall.ECONNRESET { // flushed: CM says next why, as a rule
+			time.AfterFunc(min(causeDelay, e.p.cfg.FlushTimeout), func() { e.postNotice(n.Cookie, ev) })
+			return
+		}
 	case datapath.NoticeDrained:
 		ev.Kind = connfsm.Drained
 	case datapath.NoticeFlushed:
@@ -97,8 +102,16 @@ func (e *Engine) notice(n datapath.Notice) {
 		e.log.Error("unknown notice", "kind", uint32(n.Kind))
 		return
 	}
+	e.postNotice(n.Cookie, ev)
+}
+
+// causeDelay is how long a connection whose work has been flushed waits for CM to say why, before its
+// tokens end with ECONNRESET: a device that is removed flushes first, and tells then.
+const causeDelay = time.Second
+
+func (e *Engine) postNotice(cookie uint64, ev connfsm.Event) {
 	e.loop.post(func() {
-		if c, ok := e.cookies.Load(n.Cookie); ok {
+		if c, ok := e.cookies.Load(cookie); ok {
 			c.(*conn).step(ev)
 		}
 	})
