@@ -90,6 +90,9 @@ func libosConnect() error {
 		}
 		up := time.Now()
 		fmt.Printf("up total %d\n", up.Sub(start))
+		if !in.Scan() { // until the peer has heard of it, too
+			return in.Err()
+		}
 		told := time.Now()
 		if err := s.SetLinger(0); err != nil {
 			return err

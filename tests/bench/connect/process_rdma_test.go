@@ -119,6 +119,8 @@ func cycleOf(tb testing.TB, client, server *process) (active, passive figures) {
 	require.NoError(tb, err)
 	client.figures(tb, "up", active)
 	server.figures(tb, "up", passive)
+	_, err = fmt.Fprintln(client.stdin, "d")
+	require.NoError(tb, err)
 	client.figures(tb, "down", active)
 	server.figures(tb, "down", passive)
 	if client.steps {

@@ -35,6 +35,9 @@ const trace = `
 11 --- SIGURG {si_signo=SIGURG} ---
 11 rt_sigreturn({mask=[]}) = 1
 10 write(1<pipe:[1]>, "up total 1\n", 11) = 11
+10 read(0</dev/pts/1>, 0xc0, 4096) = -1 EAGAIN (Resource temporarily unavailable)
+10 epoll_pwait(4<anon_inode:[eventpoll]>, [], 128, 0, NULL, 0) = 0
+10 read(0</dev/pts/1>, "d\n", 4096) = 2
 10 write(5</dev/infiniband/rdma_cm>, "\0\0", 32) = 32
 10 write(1<pipe:[1]>, "down\n", 5) = 5
 10 futex(0xc0, FUTEX_WAKE_PRIVATE, 1) = 1

@@ -18,6 +18,8 @@ const (
 	markUp     = `write(1<`    // of a contestant's line, with
 	lineUp     = `, "up`       // once it is established
 	lineDown   = `, "down`     // once it is released
+	lineBegin  = `, "c`        // of the test's line that asks for one,
+	lineLeave  = `, "d`        // and of that which asks for its release
 	device     = "infiniband/" // in the name of a descriptor
 )
 
@@ -73,8 +75,13 @@ func readTrace(r io.Reader) ([]cycle, error) {
 			}
 			continue
 		}
-		if strings.Contains(line, "(0<") && m[1] == "read" { // the next connection begins here
-			cur.setUp, up = calls{}, false
+		if strings.Contains(line, "(0<") && m[1] == "read" {
+			switch {
+			case strings.Contains(line, lineBegin): // here, whatever came before
+				cur.setUp, up = calls{}, false
+			case strings.Contains(line, lineLeave): // the connection has been waiting for this
+				cur.tearDown = calls{}
+			}
 			continue
 		}
 		if up {

@@ -175,6 +175,10 @@ static void connect_once(struct rdma_event_channel *ch, struct sockaddr_in *to) 
            " total %" PRId64 "\n",
            created - start, addr - created, route - addr, qp - route, connected - qp,
            connected - start);
+    /* The peer shall have heard of it first: a DREQ that overtakes the RTU ends what never was. */
+    char line[16];
+    if (fgets(line, sizeof(line), stdin) == NULL)
+        die("stdin");
     int64_t told = now();
     must(rdma_disconnect(id), "rdma_disconnect");
     await(ch, RDMA_CM_EVENT_DISCONNECTED);
