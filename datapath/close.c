@@ -131,10 +131,13 @@ int dp_conn_close(struct dp_conn *c, bool full) {
 static void command(struct dp_conn *c, int err, bool hard) {
     struct dp_engine *e = c->engine;
 
-    c->commanded = true;
-    /* First what has come already: it may be the FIN that makes the end an orderly one. */
+    /*
+     * First what has come already: it may be the FIN that makes the end an orderly one. Work that
+     * has been flushed does not end it: err may say why.
+     */
     if (c->qp)
         (void)dp_poll_locked(e);
+    c->commanded = true;
     if (c->phase == DP_CONN_OPEN) {
         c->phase = DP_CONN_FLUSHING;
         c->err = err;

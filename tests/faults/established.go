@@ -310,6 +310,10 @@ func deviceGone(ctx context.Context, l *lab, o *outcome) error {
 	if err != nil {
 		return err
 	}
+	scanner, err := l.unconfirmed(ctx, d.a, 3) // requests that a has answered
+	if err != nil {
+		return err
+	}
 	var deletion *testbed.Process
 	err = d.strike(func() error {
 		deletion, err = l.bed.A().Start(testbed.Command{Args: []string{"sh", "-c", "rdma link delete $SOFT_ROCE_DEVICE"}})
@@ -341,6 +345,9 @@ func deviceGone(ctx context.Context, l *lab, o *outcome) error {
 	acked, unacked := acknowledged(d.a, d.faultA)
 	n, m := acknowledged(d.b, d.faultB)
 	o.sayLost(acked+n, unacked+m)
+	if err := scanner.kill(); err != nil {
+		return err
+	}
 	if err := d.a.exit(ctx); err != nil {
 		return err
 	}

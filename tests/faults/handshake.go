@@ -382,3 +382,27 @@ func halfOpen(ctx context.Context, l *lab, o *outcome) error {
 func connects(events []event) []event {
 	return slices.DeleteFunc(events, func(e event) bool { return e.Kind != report.KindConnect })
 }
+
+// unconfirmed has a new agent on b send requests to a side, which answers them and waits in vain for
+// a confirmation.
+func (l *lab) unconfirmed(ctx context.Context, to *side, requests int) (*node, error) {
+	scanner, err := l.start(ctx, l.bed.B())
+	if err != nil {
+		return nil, err
+	}
+	from, there := scanner.mark(), to.mark()
+	if err := scanner.tell(report.Command{Do: report.HalfOpen, Addr: to.listens, N: requests}); err != nil {
+		return nil, err
+	}
+	if _, err := scanner.await(ctx, "requests are on their way", from, is(report.Half)); err != nil {
+		return nil, err
+	}
+	seen := 0
+	_, err = to.await(ctx, "requests have come", there, func(e event) bool {
+		if e.Ev == report.Request {
+			seen++
+		}
+		return seen == requests
+	})
+	return scanner, err
+}

@@ -193,6 +193,33 @@ static void a_failure_ends_everything_with_its_errno(void) {
     world_close(&w);
 }
 
+/* A device that is being removed flushes first and tells then, perhaps after what has been polled.
+ */
+static void what_is_flushed_ends_with_the_reason_that_libos_gives(void) {
+    for (int polled = 0; polled < 2; polled++) {
+        struct world w;
+        world_open(&w, world_defaults());
+        demi_qtoken_t pop = must_pop(&w.a), pushes[8];
+        for (uint64_t i = 0; i < 8; i++) /* more than the peer has receives for */
+            pushes[i] = must_push(&w.a, 600, 1, i);
+        CHECK_EQ(sim_qp_error(w.a.qp), 0);
+        if (polled) {
+            world_run(&w);
+            CHECK_EQ(w.a.broken, 1);
+            CHECK_EQ(w.a.broken_err, ECONNRESET);
+            CHECK(!is_done(pop) && !is_done(pushes[7]));
+        }
+        CHECK_EQ(dp_conn_fail(w.a.conn, ENODEV), 0);
+        world_run(&w);
+        must_fail(pop, ENODEV);
+        must_fail(pushes[7], ENODEV);
+        CHECK_EQ(w.a.flushed, 1);
+        CHECK_EQ(dp_conn_disconnected(w.b.conn, 0), 0);
+        world_run(&w);
+        world_close(&w);
+    }
+}
+
 static void cancelled_operations_end_with_ecanceled(void) {
     struct world w;
     struct setup u = world_defaults();
@@ -343,6 +370,7 @@ int main(int argc, char **argv) {
         TEST(what_arrived_can_be_popped_after_an_orderly_disconnection),
         TEST(a_disconnection_without_fin_is_a_reset_after_what_arrived),
         TEST(a_failure_ends_everything_with_its_errno),
+        TEST(what_is_flushed_ends_with_the_reason_that_libos_gives),
         TEST(cancelled_operations_end_with_ecanceled),
         TEST(destroying_a_connection_ends_its_tokens),
         TEST(late_completions_of_a_destroyed_connection_do_no_harm),
