@@ -86,7 +86,7 @@ func flap(ctx context.Context, l *lab, o *outcome) error {
 }
 
 // survived sees that messages go on, n each way, and that everything arrives on every connection.
-func (o *outcome) survived(ctx context.Context, l *lab, d *duo, n int, bound time.Duration) error {
+func (o *outcome) survived(ctx context.Context, l *lab, d *duo, n int, bound time.Duration, checks ...func() error) error {
 	from, there := d.faultA, d.faultB
 	now := time.Now()
 	for s, mark := range map[*side]int{d.a: from, d.b: there} {
@@ -113,6 +113,11 @@ func (o *outcome) survived(ctx context.Context, l *lab, d *duo, n int, bound tim
 	acked, err := complete(ctx, d.b.node, d.a.node, connections...)
 	if err != nil {
 		return err
+	}
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	o.well(d.a.node, from, d.at, bound)
 	o.well(d.b.node, there, d.at, bound)
@@ -260,14 +265,45 @@ func loss(percent, messages int) func(context.Context, *lab, *outcome) error {
 		if err != nil {
 			return err
 		}
+		before, err := d.retransmitted(ctx)
+		if err != nil {
+			return err
+		}
 		err = d.strike(func() error {
 			return l.onBoth(func(h *testbed.Host) error { return netem(ctx, h, fmt.Sprintf("loss %d%%", percent)) })
 		})
 		if err != nil {
 			return err
 		}
-		return o.survived(ctx, l, d, messages, 0)
+		return o.survived(ctx, l, d, messages, 0, func() error {
+			after, err := d.retransmitted(ctx)
+			if err == nil && after <= before {
+				err = fmt.Errorf("packets were lost, and the statistics of neither side show more retransmissions than %d", before)
+			}
+			return err
+		})
 	}
+}
+
+// retransmitted is how often both devices have tried again, by libos's statistics.
+func (d *duo) retransmitted(ctx context.Context) (uint64, error) {
+	var sum uint64
+	for _, s := range []*side{d.a, d.b} {
+		from := s.mark()
+		if err := s.tell(report.Command{Do: report.Count}); err != nil {
+			return 0, err
+		}
+		ev, err := s.await(ctx, "it says what the device has counted", from, is(report.Counters))
+		if err != nil {
+			return 0, err
+		}
+		n, ok := ev.Counters["completer_retry_err"]
+		if !ok {
+			return 0, s.fail(fmt.Errorf("there is no count of retransmissions among %v", ev.Counters))
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 // What netem does to all that a host sends.

@@ -124,6 +124,9 @@ func (a *agent) do(c report.Command) error {
 	case report.Stock:
 		a.say(report.Event{Ev: report.Objects, Objects: a.objects()})
 		return nil
+	case report.Count:
+		a.say(report.Event{Ev: report.Counters, Counters: a.counters()})
+		return nil
 	default:
 		return fmt.Errorf("what is %q?", c.Do)
 	}
@@ -136,6 +139,17 @@ func (a *agent) objects() map[string]int {
 		open["leak"] = int(n)
 	}
 	return open
+}
+
+// counters are the hardware counters of the devices used, as libos's statistics show them.
+func (a *agent) counters() map[string]uint64 {
+	all := map[string]uint64{}
+	for _, d := range a.p.DeviceCounters() {
+		for name, n := range d.Counters {
+			all[name] += n
+		}
+	}
+	return all
 }
 
 // errnoName is how a token ended, "" for well.

@@ -23,6 +23,7 @@ const (
 	Close    = "close"     // of Name
 	HalfOpen = "half-open" // send N connection requests to Addr and complete none
 	Stock    = "objects"   // say what this process has open
+	Count    = "count"     // say what the device has counted
 	Exit     = "exit"      // close everything in order and end
 )
 
@@ -48,6 +49,8 @@ type Event struct {
 
 	Done    map[string]int `json:"done,omitempty"`    // tokens that ended well, by kind
 	Objects map[string]int `json:"objects,omitempty"` // that are open, by kind
+
+	Counters map[string]uint64 `json:"counters,omitempty"` // of the devices used, by the driver's names
 }
 
 // What Event.Ev may be.
@@ -65,6 +68,7 @@ const (
 	Closed    = "closed"    // and its close is done
 	Half      = "half"      // N requests have been sent
 	Objects   = "objects"   // answers Stock
+	Counters  = "counters"  // answers Count
 	Bye       = "bye"       // everything was closed; Objects is what is left
 	Broken    = "broken"    // something that must not happen: Why
 )
