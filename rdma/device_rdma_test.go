@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"catmint/rdma"
+	"catmint/rdma/verbstest"
 )
 
 func TestDevicesAreListedWithTheirNetdevs(t *testing.T) {
@@ -104,6 +105,32 @@ func TestHardwareCountersCountPackets(t *testing.T) {
 		assert.NotContains(t, after, "lifespan")
 		return after["sent_pkts"] > before["sent_pkts"]
 	}, 30*time.Second, 10*time.Millisecond)
+}
+
+func TestHardwareCountersCountReceiversThatWereNotReady(t *testing.T) {
+	device := env(t, "SOFT_ROCE_DEVICE")
+	before, err := rdma.HWCounters(device, 1)
+	require.NoError(t, err)
+	f := newFabric(t)
+	l := newLoop(t, f)
+	c := establish(t, f, l, l, bedAddr(t))
+	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
+	require.NoError(t, err)
+	require.NoError(t, src.PostSend(c.client.qp, 2, 64))
+	require.NoError(t, src.PostSend(c.client.qp, 3, 64)) // for which there is no receive
+	require.Equal(t, rdma.WCSuccess, c.client.completion().Status)
+	require.Equal(t, rdma.WCSuccess, c.server.completion().Status)
+	// Both ends are on this device: it has sent an RNR NAK, and got it.
+	assert.Eventually(t, func() bool {
+		after, err := rdma.HWCounters(device, 1)
+		require.NoError(t, err)
+		return after["send_rnr_err"] > before["send_rnr_err"] && after["rcvd_rnr_err"] > before["rcvd_rnr_err"]
+	}, 30*time.Second, 10*time.Millisecond)
+	require.NoError(t, c.server.buf.PostRecv(c.server.qp, 4))
+	assert.Equal(t, rdma.WCSuccess, c.client.completion().Status, "it is sent again")
+	assert.EqualValues(t, 4, c.server.completion().ID)
+	require.NoError(t, src.Free())
+	c.disconnect(t, l, l)
 }
 
 func TestAddressChangeIsAnAsynchronousEvent(t *testing.T) {
