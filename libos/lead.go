@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"catmint/datapath"
+	"catmint/internal/background"
 )
 
 // watch is who waits for the events of a loop's channel.
@@ -93,7 +94,7 @@ func (e *Engine) waitLeading(ctx context.Context, qts []datapath.Token, r *datap
 		l.unlead()
 	}()
 	if ctx.Done() != nil {
-		defer context.AfterFunc(ctx, l.interrupt)()
+		defer background.WhenDone(ctx, "end of a wait", l.interrupt)()
 	}
 	for look := true; ; {
 		// Whoever has something to say to us says it first and then sees whether we sleep.

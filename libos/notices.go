@@ -89,7 +89,7 @@ func (e *Engine) notice(n datapath.Notice) {
 	case datapath.NoticeBroken:
 		ev = connfsm.Event{Kind: connfsm.Broken, Err: syscall.Errno(n.Arg)}
 		if ev.Err == syscall.ECONNRESET { // flushed: CM says next why, as a rule
-			time.AfterFunc(min(causeDelay, e.p.cfg.FlushTimeout), func() { e.postNotice(n.Cookie, ev) })
+			background.After(min(causeDelay, e.p.cfg.FlushTimeout), "end of a wait for CM", func() { e.postNotice(n.Cookie, ev) })
 			return
 		}
 	case datapath.NoticeDrained:

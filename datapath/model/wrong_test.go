@@ -31,6 +31,16 @@ func TestWrongRulesAreFound(t *testing.T) {
 			says: "deadlock: side 0 has pushes waiting",
 		},
 		{
+			name: "a threshold of one list needs CREDITs in ping-pong",
+			c:    Config{DataWindow: 4, DataDue: 2, Lists: 2, Pushes: eachOne, Mode: PingPong},
+			says: "a bare CREDIT in ping-pong",
+		},
+		{
+			name: "a window that is owed and waits for a list is never returned",
+			c:    Config{DataWindow: 4, DataDue: 4, Lists: 3, Pushes: firstOnly},
+			says: "deadlock: side 0 has pushes waiting",
+		},
+		{
 			name: "CREDIT whenever the peer is out costs one for every pop",
 			c:    Config{Wrong: CreditWhenOut, DataWindow: 4, Pushes: firstOnly},
 			says: "more than one bare CREDIT for half a window",

@@ -1,6 +1,7 @@
 package background
 
 import (
+	"context"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,11 @@ func Join(wg *sync.WaitGroup, name string, f func()) {
 // After is time.AfterFunc for a function that may panic.
 func After(d time.Duration, name string, f func()) *time.Timer {
 	return time.AfterFunc(d, func() { run(name, f) })
+}
+
+// WhenDone is context.AfterFunc for a function that may panic.
+func WhenDone(ctx context.Context, name string, f func()) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { run(name, f) })
 }
 
 func run(name string, f func()) {

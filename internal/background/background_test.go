@@ -1,6 +1,7 @@
 package background_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"sync"
@@ -19,7 +20,7 @@ type caught struct {
 }
 
 func TestAHandlerTakesThePanicsOfGoroutinesAndTimers(t *testing.T) {
-	seen := make(chan caught, 3)
+	seen := make(chan caught, 4)
 	background.OnPanic(func(name string, value any, stack []byte) {
 		seen <- caught{name, value, string(stack)}
 	})
@@ -29,6 +30,11 @@ func TestAHandlerTakesThePanicsOfGoroutinesAndTimers(t *testing.T) {
 		"a goroutine": func(f func()) { background.Go("a goroutine", f) },
 		"one counted": func(f func()) { background.Join(&wg, "one counted", f) },
 		"a timer":     func(f func()) { background.After(time.Microsecond, "a timer", f) },
+		"a context": func(f func()) {
+			ctx, cancel := context.WithCancel(context.Background())
+			background.WhenDone(ctx, "a context", f)
+			cancel()
+		},
 	} {
 		cleaned := make(chan struct{})
 		start(func() {
