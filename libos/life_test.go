@@ -416,6 +416,12 @@ func (l *lockedBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // line is the one line that contains what.
 func (l *lockedBuffer) line(t *testing.T, what string) string {
 	t.Helper()

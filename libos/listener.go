@@ -73,21 +73,20 @@ func (l *listener) do(a connfsm.ListenerAction, ev connfsm.ListenerEvent, r requ
 		ready := l.ready
 		l.ready = nil
 		for _, child := range ready {
-			child.abandon()
+			child.abandon(ousted(ev))
 		}
 	case connfsm.AbortUnderway:
 		for child := range l.underway {
-			child.abandon()
+			child.abandon(ousted(ev))
 		}
 	case connfsm.Evict:
 		child := l.overdue()
 		e.log.Info("connection evicted: the peer has not confirmed it, and the backlog is full", "peer", child.conn.dst.String(),
 			"backlog", l.fsm.Backlog)
-		child.conn.ousted = "evicted: the peer has not confirmed it, and the backlog was full"
-		child.abandon()
+		child.abandon("evicted: the peer has not confirmed it, and the backlog was full")
 	case connfsm.AbortChild:
 		l.ready = nil
-		r.child.abandon()
+		r.child.abandon(ousted(ev))
 	case connfsm.DestroyListenID:
 		if err := e.loop.closeID(l.id); err != nil {
 			e.stats.leaks.Add(1)
@@ -100,6 +99,15 @@ func (l *listener) do(a connfsm.ListenerAction, ev connfsm.ListenerEvent, r requ
 	case connfsm.LogStray:
 		e.log.Debug("stray event of a listener", "event", ev.String(), "cm", r.ev.Type.String(), "status", r.ev.Status)
 	}
+}
+
+// ousted says why a connection that nobody has accepted ends with its listener, "" if the
+// application has closed that.
+func ousted(ev connfsm.ListenerEvent) string {
+	if ev == connfsm.ListenDeviceGone {
+		return "the listener's device was removed"
+	}
+	return ""
 }
 
 // cmEvent implements cmOwner.

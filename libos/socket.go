@@ -390,8 +390,9 @@ func (s *Socket) accepted(qt datapath.Token) {
 	s.e.wake(qt)
 }
 
-// abandon cuts a connection that nobody will accept.
-func (s *Socket) abandon() {
+// abandon cuts a connection that nobody will accept, because of why; "": the application closed it.
+func (s *Socket) abandon(why string) {
+	s.conn.ousted = why
 	s.mu.Lock()
 	s.state = sockClosing
 	s.mu.Unlock()
