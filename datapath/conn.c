@@ -292,7 +292,8 @@ void dp_conn_settle(struct dp_conn *c) {
         if (DP_LIKELY(!dp_recv_due(c)) || c->starved)
             break;
     }
-    if (c->rx_owed_data && c->phase == DP_CONN_OPEN && c->established)
+    /* What is owed now is less than a list, unless memory is short. */
+    if (c->rx_owed_data && !c->starved && c->phase == DP_CONN_OPEN && c->established)
         dp_recv_reserve(c);
     dp_close_settle(c);
     dp_conn_ways(c);
