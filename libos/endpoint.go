@@ -172,7 +172,7 @@ func (d *dataEndpoint) settle() {
 	d.e.house.kick()
 	if d.qp != nil {
 		if err := d.keepAlive(); err != nil {
-			d.e.log.Debug("keep alive", "err", err)
+			d.e.log.Error("set the keepalive", "err", err)
 		}
 		// Credits keep receivers ready, so this shortens waits that should not be. A queue pair
 		// that has broken meanwhile, or was flushed, refuses.
