@@ -29,6 +29,9 @@ type readable struct {
 	intr int // eventfd: ends await
 
 	woken atomic.Bool // wake has been called, and no wait has ended since
+	blind atomic.Bool // leave has failed, and fd is still out of the netpoller's sight
+
+	epollCtl func(ep, op, fd int, ev *unix.EpollEvent) error
 
 	start sync.Once
 	ready chan struct{} // capacity 1
@@ -48,7 +51,7 @@ func watchReadable(fd int, name string) (*readable, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(unix.SetNonblock(ep, true), watchIn(ep, fd)); err != nil {
+	if err := errors.Join(unix.SetNonblock(ep, true), unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, edges(fd))); err != nil {
 		return nil, errors.Join(err, unix.Close(ep))
 	}
 	file := os.NewFile(uintptr(ep), name)
@@ -61,27 +64,27 @@ func watchReadable(fd int, name string) (*readable, error) {
 		return nil, errors.Join(err, file.Close(), unix.Close(intr))
 	}
 	return &readable{
-		name: name, fd: fd, file: file, conn: conn, intr: intr,
+		name: name, fd: fd, file: file, conn: conn, intr: intr, epollCtl: unix.EpollCtl,
 		ready: make(chan struct{}, 1), armed: make(chan struct{}, 1), quit: make(chan struct{}),
 	}, nil
 }
 
-// watchIn adds fd to an epoll instance.
-func watchIn(ep, fd int) error {
-	return unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)})
+func edges(fd int) *unix.EpollEvent {
+	return &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
 }
 
 // take takes fd out of the netpoller's sight, until leave. A thread that waits for it in await
 // is then the only one that it wakes.
-func (r *readable) take() error {
-	return r.control(func(ep int) error { return unix.EpollCtl(ep, unix.EPOLL_CTL_DEL, r.fd, nil) })
-}
+func (r *readable) take() error { return r.control(unix.EPOLL_CTL_DEL, nil) }
 
-// leave undoes take. What is there already is reported.
-func (r *readable) leave() { _ = r.control(func(ep int) error { return watchIn(ep, r.fd) }) }
+// leave undoes take. What is there already is reported. Who waits calls it.
+//
+// The kernel may have no room for it (ENOSPC: max_user_watches, ENOMEM). Waits then take place
+// in await, and each tries again first.
+func (r *readable) leave() { r.blind.Store(r.control(unix.EPOLL_CTL_ADD, edges(r.fd)) != nil) }
 
-func (r *readable) control(f func(ep int) error) (err error) {
-	cerr := r.conn.Control(func(ep uintptr) { err = f(int(ep)) })
+func (r *readable) control(op int, ev *unix.EpollEvent) (err error) {
+	cerr := r.conn.Control(func(ep uintptr) { err = r.epollCtl(int(ep), op, r.fd, ev) })
 	return errors.Join(err, cerr)
 }
 
@@ -108,6 +111,11 @@ func (r *readable) interrupt() {
 
 // wait parks the caller until something can be read, until wake, or until close.
 func (r *readable) wait() (events bool) {
+	if r.blind.Load() {
+		if r.leave(); r.blind.Load() {
+			return r.waitBlind()
+		}
+	}
 	looked := false
 	err := r.conn.Read(func(fd uintptr) bool {
 		if looked { // the netpoller says so
@@ -128,10 +136,24 @@ func (r *readable) wait() (events bool) {
 	return events
 }
 
+// waitBlind is wait without the netpoller. A wake that comes before it has seen blind leaves
+// woken for us to see.
+func (r *readable) waitBlind() (events bool) {
+	if r.woken.Load() {
+		r.interrupt()
+	}
+	events = r.await()
+	r.woken.Store(false)
+	return events
+}
+
 // wake ends the wait that is under way, or the next one.
 func (r *readable) wake() {
 	r.woken.Store(true)
 	_ = r.file.SetReadDeadline(time.Unix(1, 0)) // long ago
+	if r.blind.Load() {
+		r.interrupt()
+	}
 }
 
 // watch has a goroutine wait, armed to begin with, and returns where it tells.

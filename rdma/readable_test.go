@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -235,6 +236,99 @@ func TestAnInterruptEndsOneWaitOfTheThread(t *testing.T) {
 	require.True(t, r.await(), "an interrupt hides no event")
 	require.Error(t, r.take(), "it is taken already")
 	r.leave()
+}
+
+// noRoom has the kernel refuse to watch more descriptors, until more is called.
+func noRoom(r *readable) (more func()) {
+	var full atomic.Bool
+	full.Store(true)
+	r.epollCtl = func(ep, op, fd int, ev *unix.EpollEvent) error {
+		if op == unix.EPOLL_CTL_ADD && full.Load() {
+			return unix.ENOSPC
+		}
+		return unix.EpollCtl(ep, op, fd, ev)
+	}
+	return func() { full.Store(false) }
+}
+
+func TestWhoCannotWatchAgainWaitsInAThread(t *testing.T) {
+	e := newEventfd(t)
+	r, err := watchReadable(e.fd, "test")
+	require.NoError(t, err)
+	defer r.close()
+	more := noRoom(r)
+	require.NoError(t, r.take())
+	r.wake()
+	r.leave()
+	require.False(t, r.wait(), "woken before")
+	require.Error(t, r.take(), "nobody else can watch meanwhile")
+	for range 1000 { // whichever comes first
+		ended := make(chan bool)
+		go func() { ended <- r.wait() }()
+		r.wake()
+		require.False(t, receive(t, ended))
+		go func() { ended <- r.wait() }()
+		e.post()
+		require.True(t, receive(t, ended))
+		require.True(t, e.take())
+	}
+	e.post()
+	r.wake()
+	require.True(t, r.wait(), "a wake hides no event")
+	require.True(t, e.take())
+
+	more()
+	ended := make(chan bool)
+	go func() { ended <- r.wait() }()
+	require.Eventually(t, func() bool { return r.take() == nil }, patience, time.Millisecond, "it is watched again")
+	r.wake()
+	for receive(t, ended) {
+	}
+	r.leave()
+	e.post()
+	require.True(t, r.wait())
+	require.True(t, e.take())
+}
+
+func TestWaitsThatComeAndGoWithoutRoomLoseNothing(t *testing.T) {
+	const n = 20000
+	e := newEventfd(t)
+	r, err := watchReadable(e.fd, "test")
+	require.NoError(t, err)
+	defer r.close()
+	turn := 0
+	r.epollCtl = func(ep, op, fd int, ev *unix.EpollEvent) error {
+		if turn++; op == unix.EPOLL_CTL_ADD && turn%3 != 0 {
+			return unix.ENOMEM
+		}
+		return unix.EpollCtl(ep, op, fd, ev)
+	}
+	var queued atomic.Int64
+	var writers sync.WaitGroup
+	writers.Go(func() {
+		for range n {
+			e.post()
+		}
+	})
+	writers.Go(func() {
+		for range n {
+			queued.Add(1)
+			r.wake()
+		}
+	})
+	for events, commands := 0, 0; ; {
+		commands += int(queued.Swap(0))
+		if events == n && commands == n {
+			break
+		}
+		if r.take() == nil {
+			r.leave()
+		}
+		if r.wait() && e.take() {
+			events++
+		}
+	}
+	writers.Wait()
 }
 
 func TestClosingTheWatchLeavesTheDescriptorAlone(t *testing.T) {
