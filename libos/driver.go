@@ -2,6 +2,7 @@ package libos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -35,10 +36,14 @@ func newDriver(fabric rdma.Fabric, cfg *Config, log *slog.Logger, dead <-chan st
 	if err != nil {
 		return nil, err
 	}
+	loop, err := newLoop(ch, dead, func(err error) { log.Error("event channel", "err", err) })
+	if err != nil {
+		return nil, errors.Join(err, ch.Close())
+	}
 	return &driver{
 		cfg: cfg, log: log, debug: log.Enabled(context.Background(), slog.LevelDebug),
 		verbose: log.Enabled(context.Background(), slog.LevelInfo), stats: newStats(),
-		loop:    newLoop(ch, dead, func(err error) { log.Error("event channel", "err", err) }),
+		loop:    loop,
 		workers: workers{slots: make(chan struct{}, 4)},
 		conns:   map[*conn]struct{}{}, deadlines: deadlines{limit: cfg.ConnectTimeout},
 	}, nil

@@ -12,59 +12,39 @@ import (
 	"catmint/internal/background"
 )
 
-// watch is who waits for the events of a loop's channel.
+// watch is who waits for the events of a loop's channel: the loop's own goroutine, or a leader, a
+// goroutine that waits for a connection to be set up.
 type watch struct {
-	by     watcher
+	led    bool
 	asleep atomic.Bool // the leader sleeps, or is about to; read without the lock
 }
-
-type watcher int
-
-const (
-	watchedByLoop   watcher = iota
-	watchedByLeader         // a goroutine that waits for a connection to be set up
-	watchedByNobody         // a leader has left, and the loop has been woken to watch
-)
 
 // lead has the caller watch the channel in the place of the loop's own goroutine, until unlead.
 // false: somebody does already.
 func (l *loop) lead() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.closed || l.watch.by == watchedByLeader:
-		return false
-	case l.watch.by == watchedByLoop && !l.ch.TakeWatch():
+	if l.closed || l.watch.led || !l.ch.TakeWatch() {
 		return false
 	}
-	l.watch.by = watchedByLeader
+	l.watch.led = true
 	return true
 }
 
-// unlead gives the watch back. The loop's goroutine does what is for later, too.
+// unlead gives the watch back. Nobody is woken for that: the loop's goroutine, parked all the
+// while, sees again.
 func (l *loop) unlead() {
 	l.mu.Lock()
-	l.watch.by = watchedByNobody
-	l.mu.Unlock()
-	l.ch.Wake()
-}
-
-// rearm has the loop's own goroutine watch again after a leader. last: the loop has been closed.
-func (l *loop) rearm() (last bool) {
-	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.watch.by == watchedByNobody {
-		l.ch.LeaveWatch()
-		l.watch.by = watchedByLoop
-	}
-	return l.closed
+	l.watch.led = false
+	l.ch.LeaveWatch()
 }
 
 // interrupt has the leader, if there is one, look whether it has reason to go on waiting.
 func (l *loop) interrupt() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.watch.by == watchedByLeader {
+	if l.watch.led {
 		l.ch.Interrupt()
 	}
 }
@@ -120,8 +100,8 @@ func (e *Engine) waitLeading(ctx context.Context, qts []datapath.Token, r *datap
 		}
 		events := l.await()
 		l.watch.asleep.Store(false)
-		if events && l.enter() && l.takeOne(true, false) && len(woken) == 0 {
-			l.ch.Wake() // otherwise unlead does it
+		if events && l.enter() {
+			l.takeOne(true, false)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package libos
 
 import (
+	"errors"
 	"sync"
 	"syscall"
 
@@ -30,23 +31,28 @@ type loop struct {
 
 	mu     sync.Mutex
 	queue  []func()
-	later  []func() // for the loop's own goroutine
+	later  []func() // when those who wait have been served
 	busy   bool     // who has the turn will look into the queue before the turn ends
 	closed bool
 	watch  watch
+	soon   *soon // takes a turn for what is for later
 
 	owners map[rdma.ID]cmOwner // turn only
 	onErr  func(error)         // turn only; an error of the channel itself
 	jobs   jobs                // turn only
 }
 
-func newLoop(ch rdma.EventChannel, dead <-chan struct{}, onErr func(error)) *loop {
+func newLoop(ch rdma.EventChannel, dead <-chan struct{}, onErr func(error)) (*loop, error) {
 	l := &loop{
 		ch: ch, done: make(chan struct{}), dead: dead, turn: make(chan struct{}, 1),
 		owners: map[rdma.ID]cmOwner{}, onErr: onErr,
 	}
+	var err error
+	if l.soon, err = newSoon("event loop, later", l.takeLater); err != nil {
+		return nil, err
+	}
 	background.Go("event loop", l.run)
-	return l
+	return l, nil
 }
 
 // enqueue has f run on the turn that is under way or the next, after everything before it. It
@@ -71,8 +77,8 @@ func (l *loop) post(f func()) bool {
 	return ok
 }
 
-// postLater has f run by the loop's own goroutine, when those who wait have been served. Turn
-// only.
+// postLater has f run on a turn of the loop's own, when those who wait have been served: a thread
+// that were woken for it at once would compete with them. Turn only.
 func (l *loop) postLater(f func()) {
 	l.mu.Lock()
 	l.later = append(l.later, f)
@@ -94,9 +100,7 @@ func (l *loop) help() {
 	select {
 	case l.turn <- struct{}{}:
 		l.begin()
-		if l.end(false) {
-			l.ch.Wake()
-		}
+		l.end(false)
 	default:
 	}
 }
@@ -133,9 +137,9 @@ func (l *loop) begin() {
 	l.mu.Unlock()
 }
 
-// end runs what has been posted and gives the turn back. own: by the loop's own goroutine, which
-// runs what is for later, too; otherwise later says that there is something.
-func (l *loop) end(own bool) (later bool) {
+// end runs what has been posted and gives the turn back. own: it is the loop's own, and what is
+// for later runs, too.
+func (l *loop) end(own bool) {
 	for {
 		l.mu.Lock()
 		q := l.queue
@@ -146,14 +150,25 @@ func (l *loop) end(own bool) (later bool) {
 		if len(q) == 0 {
 			l.busy = false
 			<-l.turn
-			later = len(l.later) != 0
+			later := len(l.later) != 0
 			l.mu.Unlock()
-			return later
+			if later {
+				l.soon.start()
+			}
+			return
 		}
 		l.mu.Unlock()
 		for _, f := range q {
 			f()
 		}
+	}
+}
+
+// takeLater takes a turn for what is for later.
+func (l *loop) takeLater() {
+	background.Checkpoint("event loop")
+	if l.enter() {
+		l.end(true)
 	}
 }
 
@@ -163,7 +178,9 @@ func (l *loop) run() {
 	defer close(l.done)
 	for events := false; ; events = l.ch.Wait() {
 		background.Checkpoint("event loop")
-		last := l.rearm()
+		l.mu.Lock()
+		last := l.closed
+		l.mu.Unlock()
 		if !l.enter() {
 			return
 		}
@@ -190,18 +207,17 @@ func (l *loop) takeCommands() {
 
 // takeOne takes an event, if there is one, gives the turn back, and does what the event has left
 // to do without it.
-func (l *loop) takeOne(events, own bool) (later bool) {
+func (l *loop) takeOne(events, own bool) {
 	if events {
 		l.jobs.wanted = true
 		l.takeEvent()
 	}
 	job := l.jobs.job
 	l.jobs = jobs{}
-	later = l.end(own)
+	l.end(own)
 	if job != nil {
 		job()
 	}
-	return later
 }
 
 // jobs is what may take a while and need not be done on the turn.
@@ -256,7 +272,8 @@ func (l *loop) stop() error {
 	l.mu.Unlock()
 	l.ch.Wake()
 	<-l.done
+	err := l.soon.stop()
 	l.mu.Lock() // nobody interrupts any more
 	defer l.mu.Unlock()
-	return l.ch.Close()
+	return errors.Join(err, l.ch.Close())
 }

@@ -50,7 +50,8 @@ type EventChannel interface {
 	// Interrupt ends the Await that is under way, or the next one. It may be called by
 	// anybody, at any time before Close.
 	Interrupt()
-	// LeaveWatch gives the watch back to Wait.
+	// LeaveWatch gives the watch back to Wait, and to one that is under way. Who has taken it
+	// calls it.
 	LeaveWatch()
 
 	// GetEvent takes the next event without blocking. The event is a copy: it has been

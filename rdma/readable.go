@@ -29,7 +29,9 @@ type readable struct {
 	intr int // eventfd: ends await
 
 	woken atomic.Bool // wake has been called, and no wait has ended since
-	blind atomic.Bool // leave has failed, and fd is still out of the netpoller's sight
+
+	blind     atomic.Bool // leave has failed, and fd is still out of the netpoller's sight
+	blindness sync.Mutex  // of who changes that
 
 	epollCtl func(ep, op, fd int, ev *unix.EpollEvent) error
 
@@ -77,11 +79,24 @@ func edges(fd int) *unix.EpollEvent {
 // is then the only one that it wakes.
 func (r *readable) take() error { return r.control(unix.EPOLL_CTL_DEL, nil) }
 
-// leave undoes take. What is there already is reported. Who waits calls it.
+// leave undoes take. A wait that is under way, in the netpoller, sees what is there already, and
+// what comes.
 //
 // The kernel may have no room for it (ENOSPC: max_user_watches, ENOMEM). Waits then take place
 // in await, and each tries again first.
-func (r *readable) leave() { r.blind.Store(r.control(unix.EPOLL_CTL_ADD, edges(r.fd)) != nil) }
+func (r *readable) leave() {
+	if !r.unblind() {
+		r.wake()
+	}
+}
+
+// unblind has the netpoller see fd again, if it can.
+func (r *readable) unblind() bool {
+	r.blindness.Lock()
+	defer r.blindness.Unlock()
+	r.blind.Store(r.control(unix.EPOLL_CTL_ADD, edges(r.fd)) != nil)
+	return !r.blind.Load()
+}
 
 func (r *readable) control(op int, ev *unix.EpollEvent) (err error) {
 	cerr := r.conn.Control(func(ep uintptr) { err = r.epollCtl(int(ep), op, r.fd, ev) })
@@ -111,10 +126,8 @@ func (r *readable) interrupt() {
 
 // wait parks the caller until something can be read, until wake, or until close.
 func (r *readable) wait() (events bool) {
-	if r.blind.Load() {
-		if r.leave(); r.blind.Load() {
-			return r.waitBlind()
-		}
+	if r.blind.Load() && !r.unblind() {
+		return r.waitBlind()
 	}
 	looked := false
 	err := r.conn.Read(func(fd uintptr) bool {

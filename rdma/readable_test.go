@@ -3,6 +3,7 @@ package rdma
 import (
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -213,6 +214,87 @@ func TestWhoHasTakenTheDescriptorAloneHearsOfIt(t *testing.T) {
 		r.leave()
 		require.True(t, r.wait(), "and is seen again")
 		require.True(t, e.take())
+	}
+}
+
+func TestAParkedWaitSeesAgainWhenTheDescriptorIsLeftToIt(t *testing.T) {
+	e := newEventfd(t)
+	r, err := watchReadable(e.fd, "test")
+	require.NoError(t, err)
+	defer r.close()
+	for i := range 1000 {
+		require.NoError(t, r.take())
+		waiting := make(chan bool)
+		go func() { waiting <- r.wait() }()
+		for _, early := range []bool{i%2 == 0, i%2 != 0} { // what is there before, or comes after
+			if early {
+				e.post()
+			} else {
+				r.leave()
+			}
+		}
+		require.True(t, receive(t, waiting))
+		require.True(t, e.take())
+	}
+}
+
+func TestLeadersWhoComeAndGoLoseNothing(t *testing.T) {
+	for name, refuse := range map[string]func(turn int64) bool{
+		"room": func(int64) bool { return false }, "now and then no room": func(turn int64) bool { return turn%3 != 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			const n = 20000
+			e := newEventfd(t)
+			r, err := watchReadable(e.fd, "test")
+			require.NoError(t, err)
+			defer r.close()
+			var turn, taken, led atomic.Int64
+			r.epollCtl = func(ep, op, fd int, ev *unix.EpollEvent) error {
+				if op == unix.EPOLL_CTL_ADD && refuse(turn.Add(1)) {
+					return unix.ENOMEM
+				}
+				return unix.EpollCtl(ep, op, fd, ev)
+			}
+			event := func() {
+				if e.take() && taken.Add(1) == n {
+					r.wake()
+					r.interrupt()
+				}
+			}
+			var who sync.WaitGroup
+			who.Go(func() { // the loop
+				for taken.Load() < n {
+					if r.wait() {
+						event()
+					}
+				}
+			})
+			who.Go(func() { // leaders
+				for taken.Load() < n {
+					if r.take() != nil {
+						runtime.Gosched()
+						continue
+					}
+					for i := 0; i < 3 && taken.Load() < n; i++ {
+						if r.await() {
+							event()
+							led.Add(1)
+						}
+					}
+					r.leave()
+				}
+			})
+			who.Go(func() { // each event comes when all before have been taken
+				for i := range int64(n) {
+					for taken.Load() < i {
+						runtime.Gosched()
+					}
+					e.post()
+				}
+			})
+			who.Wait()
+			require.NotZero(t, led.Load())
+		})
 	}
 }
 

@@ -65,8 +65,11 @@ func (ch *channel) TakeWatch() bool {
 	return true
 }
 
-// LeaveWatch implements [rdma.EventChannel].
-func (ch *channel) LeaveWatch() { ch.setTaken(false) }
+// LeaveWatch implements [rdma.EventChannel]. A blind Wait begins anew.
+func (ch *channel) LeaveWatch() {
+	ch.setTaken(false)
+	ch.Wake()
+}
 
 func (ch *channel) setTaken(taken bool) {
 	n := ch.host.net
