@@ -24,6 +24,7 @@ import (
 type contestant struct {
 	name string
 	bare bool
+	c    bool // a C program on libdemikernel
 	env  []string
 }
 
@@ -31,6 +32,7 @@ var (
 	bareCM  = contestant{name: "rdma_cm", bare: true}
 	plain   = contestant{name: "libos"}
 	pooling = contestant{name: "libos, pool", env: []string{"DEMI_QP_POOL=4"}}
+	library = contestant{name: "libdemikernel", c: true}
 )
 
 // process is a running contestant.
@@ -42,11 +44,20 @@ type process struct {
 	steps bool   // tells of its steps when all is over
 }
 
-func bareProgram(tb testing.TB) string {
+// programs are the contestants that are in C.
+type programs struct{ bare, demi string }
+
+func build(tb testing.TB) programs {
 	tb.Helper()
-	return ctest.Build(tb, ctest.Program{
-		Sources: []string{"tests/bench/connect/testdata/bare.c"}, Libs: []string{"-lrdmacm", "-libverbs"},
-	}, "-O2")
+	lib := filepath.Join(ctest.Root(tb), "build")
+	require.FileExists(tb, filepath.Join(lib, "libdemikernel.so"), "run `make build` first")
+	program := func(source string, libs ...string) string {
+		return ctest.Build(tb, ctest.Program{Sources: []string{"tests/bench/connect/testdata/" + source}, Libs: libs}, "-O2")
+	}
+	return programs{
+		bare: program("bare.c", "-lrdmacm", "-libverbs"),
+		demi: program("demi.c", "-L"+lib, "-ldemikernel", "-Wl,-rpath,"+lib),
+	}
 }
 
 func privateData(tb testing.TB, kind hello.Kind) string {
@@ -59,7 +70,7 @@ func privateData(tb testing.TB, kind hello.Kind) string {
 }
 
 // start runs a contestant in a role, connect or serve, under the given command if there is one.
-func start(tb testing.TB, bare string, c contestant, role string, under ...string) *process {
+func start(tb testing.TB, in programs, c contestant, role string, under ...string) *process {
 	tb.Helper()
 	addr := os.Getenv("SOFT_ROCE_ADDR")
 	require.NotEmpty(tb, addr, "run by soft-roce test")
@@ -71,9 +82,12 @@ func start(tb testing.TB, bare string, c contestant, role string, under ...strin
 		if role == "serve" {
 			kind = hello.Answer
 		}
-		args = append(under, bare, role, addr, privateData(tb, kind))
+		args = append(under, in.bare, role, addr, privateData(tb, kind))
 	}
-	p := &process{steps: !c.bare, cmd: exec.CommandContext(tb.Context(), args[0], args[1:]...)}
+	if c.c {
+		args = append(under, in.demi, role, addr)
+	}
+	p := &process{steps: !c.bare && !c.c, cmd: exec.CommandContext(tb.Context(), args[0], args[1:]...)}
 	p.cmd.Env = append(append(os.Environ(), roleEnv+"="+role), c.env...)
 	p.cmd.Stderr = os.Stderr
 	p.stdin, err = p.cmd.StdinPipe()
@@ -133,10 +147,10 @@ func cycleOf(tb testing.TB, client, server *process) (active, passive figures) {
 }
 
 // traced runs a contestant under strace; cycles ends it and reads the trace.
-func traced(tb testing.TB, bare string, c contestant, role string) (p *process, cycles func() []cycle) {
+func traced(tb testing.TB, in programs, c contestant, role string) (p *process, cycles func() []cycle) {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "trace")
-	p = start(tb, bare, c, role, "strace", "-f", "-y", "-s", "16", "-o", file)
+	p = start(tb, in, c, role, "strace", "-f", "-y", "-s", "16", "-o", file)
 	return p, func() []cycle {
 		require.NoError(tb, p.stdin.Close())
 		require.NoError(tb, p.cmd.Wait())
