@@ -1,6 +1,12 @@
 package datapath
 
 // #include "datapath.h"
+// #cgo noescape dp_conn_establish
+// #cgo nocallback dp_conn_establish
+// #cgo noescape dp_conn_set_peer
+// #cgo nocallback dp_conn_set_peer
+// #cgo noescape dp_conn_create
+// #cgo nocallback dp_conn_create
 import "C"
 
 import (

@@ -1,6 +1,8 @@
 package datapath
 
 // #include "datapath.h"
+// #cgo noescape dp_qd_alloc
+// #cgo nocallback dp_qd_alloc
 import "C"
 
 // QDState is the state of a queue descriptor, which decides what push and pop answer.

@@ -1,6 +1,12 @@
 package datapath
 
 // #include "datapath.h"
+// #cgo noescape dp_token_alloc
+// #cgo nocallback dp_token_alloc
+// #cgo noescape dp_token_watch
+// #cgo nocallback dp_token_watch
+// #cgo noescape dp_token_redeem
+// #cgo nocallback dp_token_redeem
 import "C"
 
 import (

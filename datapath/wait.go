@@ -3,10 +3,15 @@ package datapath
 /*
 #include "datapath.h"
 #cgo noescape dp_push
+#cgo nocallback dp_push
 #cgo noescape dp_pop
+#cgo nocallback dp_pop
 #cgo noescape dp_wait
+#cgo nocallback dp_wait
 #cgo noescape dp_wait_any
+#cgo nocallback dp_wait_any
 #cgo noescape dp_wait_next_n
+#cgo nocallback dp_wait_next_n
 */
 import "C"
 

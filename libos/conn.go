@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -106,7 +107,7 @@ func (c *conn) step(ev connfsm.Event) {
 	defer func() { c.running = false }()
 	for len(c.queue) > 0 {
 		ev := c.queue[0]
-		c.queue = c.queue[1:]
+		c.queue = slices.Delete(c.queue, 0, 1)
 		from := c.fsm.State
 		next, acts := c.fsm.Step(ev)
 		if next.Pending && !c.fsm.Pending {
@@ -129,7 +130,7 @@ func (c *conn) step(ev connfsm.Event) {
 		}
 		for _, a := range acts {
 			if follow, ok := c.do(a, ev, from); ok {
-				c.queue = append([]connfsm.Event{follow}, c.queue...)
+				c.queue = slices.Insert(c.queue, 0, follow)
 				if follow.Kind == connfsm.CallFailed {
 					break
 				}

@@ -64,8 +64,8 @@ func (l *loop) await() (events bool) {
 // longSleep is when the runtime takes away the processor of a goroutine in a system call.
 const longSleep = 10 * time.Millisecond
 
-// waitLeading waits for one of tokens that are watched, as the leader; woken is theirs. The
-// errors are those of WaitAny.
+// waitLeading waits for one of tokens that are watched and were not complete then, as the leader;
+// woken is theirs. The errors are those of WaitAny.
 func (e *Engine) waitLeading(ctx context.Context, qts []datapath.Token, r *datapath.Result, woken chan struct{}) (int, error) {
 	l := e.loop
 	e.waiters.lead(woken)
@@ -76,7 +76,7 @@ func (e *Engine) waitLeading(ctx context.Context, qts []datapath.Token, r *datap
 	if ctx.Done() != nil {
 		defer background.WhenDone(ctx, "end of a wait", l.interrupt)()
 	}
-	for look := true; ; {
+	for look, worked := false, false; ; {
 		// Whoever has something to say to us says it first and then sees whether we sleep.
 		l.watch.asleep.Store(true)
 		select {
@@ -98,22 +98,24 @@ func (e *Engine) waitLeading(ctx context.Context, qts []datapath.Token, r *datap
 			}
 			return 0, err
 		}
-		events := l.await()
+		// A job takes so long that the next event is there, as a rule.
+		events := worked || l.await()
 		l.watch.asleep.Store(false)
-		if events && l.enter() {
-			l.takeOne(true, false)
-		}
+		worked = events && l.enter() && l.takeOne(true, false)
 	}
 }
 
 // over says why nobody should wait any longer, if so.
 func (e *Engine) over(ctx context.Context) error {
-	select {
+	select { // one at a time is a mere look
 	case <-e.quit:
 		return syscall.ENOSYS
+	default:
+	}
+	select {
 	case <-e.p.dead:
 		return syscall.EIO
 	default:
-		return ctx.Err()
 	}
+	return ctx.Err()
 }

@@ -77,8 +77,8 @@ func (l *loop) post(f func()) bool {
 	return ok
 }
 
-// postLater has f run on a turn of the loop's own, when those who wait have been served: a thread
-// that were woken for it at once would compete with them. Turn only.
+// postLater has f run on a turn of its own, when those who wait have been served: whoever did it at
+// once would compete with them. Turn only.
 func (l *loop) postLater(f func()) {
 	l.mu.Lock()
 	l.later = append(l.later, f)
@@ -122,6 +122,12 @@ func (l *loop) call(f func() error) error {
 
 // enter takes the turn. false: the loop is dead, and may never be free again.
 func (l *loop) enter() bool {
+	select { // costs less than both at once
+	case l.turn <- struct{}{}:
+		l.begin()
+		return true
+	default:
+	}
 	select {
 	case l.turn <- struct{}{}:
 		l.begin()
@@ -137,14 +143,13 @@ func (l *loop) begin() {
 	l.mu.Unlock()
 }
 
-// end runs what has been posted and gives the turn back. own: it is the loop's own, and what is
-// for later runs, too.
-func (l *loop) end(own bool) {
+// end runs what has been posted and gives the turn back. late: what is for later runs now, too.
+func (l *loop) end(late bool) {
 	for {
 		l.mu.Lock()
 		q := l.queue
 		l.queue = nil
-		if own && len(q) == 0 {
+		if late && len(q) == 0 {
 			q, l.later = l.later, nil
 		}
 		if len(q) == 0 {
@@ -187,7 +192,7 @@ func (l *loop) run() {
 		if events {
 			l.takeCommands()
 		}
-		l.takeOne(events, true)
+		l.takeOne(events, last)
 		if last {
 			return
 		}
@@ -206,18 +211,19 @@ func (l *loop) takeCommands() {
 }
 
 // takeOne takes an event, if there is one, gives the turn back, and does what the event has left
-// to do without it.
-func (l *loop) takeOne(events, own bool) {
+// to do without it. worked: there was such a job.
+func (l *loop) takeOne(events, late bool) (worked bool) {
 	if events {
 		l.jobs.wanted = true
 		l.takeEvent()
 	}
 	job := l.jobs.job
 	l.jobs = jobs{}
-	l.end(own)
+	l.end(late)
 	if job != nil {
 		job()
 	}
+	return job != nil
 }
 
 // jobs is what may take a while and need not be done on the turn.

@@ -138,7 +138,7 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 	}
 	defer e.waiters.leave()
 	ch := make(chan struct{}, 1)
-	watched := 0
+	watched, done := 0, false
 	defer func() {
 		for _, qt := range qts[:watched] {
 			if e.waiters.remove(qt, ch) {
@@ -149,8 +149,8 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 	for _, qt := range qts {
 		e.waiters.add(qt, ch)
 		watched++
-		done, err := datapath.WatchToken(qt)
-		if err != nil {
+		var err error
+		if done, err = datapath.WatchToken(qt); err != nil {
 			return 0, r, err
 		}
 		if done {
@@ -161,7 +161,7 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 	// somebody who looks at the completion queues.
 	if slices.ContainsFunc(qts, func(qt datapath.Token) bool { return !datapath.SetsUp(qt) }) {
 		e.house.kick()
-	} else if e.loop.lead() {
+	} else if !done && e.loop.lead() {
 		i, err := e.waitLeading(ctx, qts, &r, ch)
 		return i, r, resultErr(&r, err)
 	}

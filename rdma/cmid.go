@@ -2,6 +2,12 @@ package rdma
 
 // #include "cm_shim.h"
 // #include "verbs_shim.h"
+// #cgo noescape catmint_addrs
+// #cgo nocallback catmint_addrs
+// #cgo noescape catmint_bind_addr
+// #cgo nocallback catmint_bind_addr
+// #cgo noescape catmint_resolve_addr
+// #cgo nocallback catmint_resolve_addr
 import "C"
 
 import (

@@ -2,6 +2,8 @@ package rdma
 
 // #include <stdlib.h>
 // #include "cm_shim.h"
+// #cgo noescape catmint_create_id
+// #cgo nocallback catmint_create_id
 import "C"
 
 import (

@@ -1,6 +1,8 @@
 package rdma
 
 // #include "cm_shim.h"
+// #cgo noescape catmint_set_option
+// #cgo nocallback catmint_set_option
 import "C"
 
 import "unsafe"

@@ -23,8 +23,10 @@ import (
 // missed.
 type readable struct {
 	name string
-	fd   int      // what is watched
-	file *os.File // an epoll instance with fd in it
+	fd   int             // what is watched
+	file *os.File        // an epoll instance with fd in it
+	ep   int             // file's descriptor
+	edge unix.EpollEvent // how fd is watched
 	conn syscall.RawConn
 	intr int // eventfd: ends await
 
@@ -53,7 +55,8 @@ func watchReadable(fd int, name string) (*readable, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(unix.SetNonblock(ep, true), unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, edges(fd))); err != nil {
+	edge := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+	if err := errors.Join(unix.SetNonblock(ep, true), unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &edge)); err != nil {
 		return nil, errors.Join(err, unix.Close(ep))
 	}
 	file := os.NewFile(uintptr(ep), name)
@@ -66,18 +69,14 @@ func watchReadable(fd int, name string) (*readable, error) {
 		return nil, errors.Join(err, file.Close(), unix.Close(intr))
 	}
 	return &readable{
-		name: name, fd: fd, file: file, conn: conn, intr: intr, epollCtl: unix.EpollCtl,
+		name: name, fd: fd, file: file, ep: ep, edge: edge, conn: conn, intr: intr, epollCtl: unix.EpollCtl,
 		ready: make(chan struct{}, 1), armed: make(chan struct{}, 1), quit: make(chan struct{}),
 	}, nil
 }
 
-func edges(fd int) *unix.EpollEvent {
-	return &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
-}
-
 // take takes fd out of the netpoller's sight, until leave. A thread that waits for it in await
 // is then the only one that it wakes.
-func (r *readable) take() error { return r.control(unix.EPOLL_CTL_DEL, nil) }
+func (r *readable) take() error { return r.epollCtl(r.ep, unix.EPOLL_CTL_DEL, r.fd, nil) }
 
 // leave undoes take. A wait that is under way, in the netpoller, sees what is there already, and
 // what comes.
@@ -94,13 +93,8 @@ func (r *readable) leave() {
 func (r *readable) unblind() bool {
 	r.blindness.Lock()
 	defer r.blindness.Unlock()
-	r.blind.Store(r.control(unix.EPOLL_CTL_ADD, edges(r.fd)) != nil)
+	r.blind.Store(r.epollCtl(r.ep, unix.EPOLL_CTL_ADD, r.fd, &r.edge) != nil)
 	return !r.blind.Load()
-}
-
-func (r *readable) control(op int, ev *unix.EpollEvent) (err error) {
-	cerr := r.conn.Control(func(ep uintptr) { err = r.epollCtl(int(ep), op, r.fd, ev) })
-	return errors.Join(err, cerr)
 }
 
 // await blocks the thread until fd can be read, or until interrupt.

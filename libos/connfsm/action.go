@@ -140,8 +140,8 @@ func (t Timer) Event() Event {
 // Action is one thing that the driver has to do.
 type Action struct {
 	Op    Op
-	Err   syscall.Errno // of FailToken, Flush, RejectPeer and Gone; 0 for none
 	Timer Timer         // of StartTimer and StopTimer
+	Err   syscall.Errno // of FailToken, Flush, RejectPeer and Gone; 0 for none
 }
 
 func (a Action) String() string {

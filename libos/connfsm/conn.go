@@ -38,6 +38,7 @@ func Bound() Conn { return Conn{HasID: true} }
 // line (Unexpected).
 func (c Conn) Step(ev Event) (Conn, []Action) {
 	s := step{c: c, ev: ev}
+	s.out = s.room[:0]
 	if c.State >= numStates || ev.Kind >= numEvents {
 		return c, []Action{{Op: Unexpected}}
 	}

@@ -7,6 +7,8 @@ type step struct {
 	c   Conn
 	ev  Event
 	out []Action
+
+	room [8]Action // for out, as a rule
 }
 
 func (s *step) do(ops ...Op) {
