@@ -23,8 +23,13 @@ type match struct{ client, server contestant }
 func (m match) String() string { return m.client.name + " -> " + m.server.name }
 
 var matches = []match{
-	{bareCM, bareCM}, {plain, bareCM}, {pooling, bareCM}, {bareCM, plain}, {bareCM, pooling},
-	{library, bareCM}, {bareCM, library},
+	{bareCM, bareCM},
+	{plain, bareCM},
+	{pooling, bareCM},
+	{bareCM, plain},
+	{bareCM, pooling},
+	{library, bareCM},
+	{bareCM, library},
 }
 
 func rounds(tb testing.TB) int {
