@@ -282,7 +282,7 @@ void dp_conn_settle(struct dp_conn *c) {
         if (dp_recv_due(c))
             (void)dp_recv_post(c, false); /* a failure has broken the connection */
         if (c->phase == DP_CONN_OPEN &&
-            (c->window_short || flow_data_owed(&c->flow) >= c->flow.data_due))
+            (c->window_short || c->flow.data_owed >= c->flow.data_due))
             dp_window_settle(c);
         if (DP_UNLIKELY(c->fetch_read != c->fetch_tail) && c->phase == DP_CONN_OPEN)
             dp_fetch_pump(c);
@@ -347,7 +347,7 @@ int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
     out->frames_in += c->fast.pops;
     out->post_recvs += c->fast.chains;
     out->waiting = c->established ? c->in_tail - c->in_head : 0; /* before, frames are kept there */
-    out->credit = c->established && c->phase == DP_CONN_OPEN ? flow_data_credit(&c->flow) : 0;
+    out->credit = c->established && c->phase == DP_CONN_OPEN ? (uint16_t)c->flow.data_credit : 0;
     dp_unlock(c->engine);
     return 0;
 }

@@ -464,6 +464,19 @@ HOT int take_quick(struct dp_engine *e, struct dp_conn *c, struct dp_rx *rx, uin
     return leave_done(e);
 }
 
+/* The message that rx brings returns receives, or something else is the matter. */
+static __attribute__((noinline)) int take_returning(struct dp_conn *c, struct dp_rx *rx,
+                                                    demi_qresult_t *qr_out,
+                                                    const struct timespec *timeout) {
+    struct dp_engine *e = c->engine;
+    uint32_t bytes = e->wc[0].byte_len;
+
+    if (DP_UNLIKELY(!rx->block ||
+                    !flow_receive_data(&c->flow, (const uint8_t *)rx->block->addr, bytes)))
+        return poll_rest(e, qr_out, timeout, 1);
+    return take_quick(e, c, rx, bytes - FRAME_HEADER_SIZE, qr_out);
+}
+
 /* One completion has been taken: it brings the message, or is for poll_rest. */
 HOT int take_one(struct dp_conn *c, demi_qresult_t *qr_out, const struct timespec *timeout) {
     struct dp_engine *e = c->engine;
@@ -475,7 +488,7 @@ HOT int take_one(struct dp_conn *c, demi_qresult_t *qr_out, const struct timespe
     const struct arena_block *b = rx->block;
     uint32_t bytes = wc->byte_len;
     if (DP_UNLIKELY(!b || !flow_receive_plain(&c->flow, (const uint8_t *)b->addr, bytes)))
-        return poll_rest(e, qr_out, timeout, 1);
+        return take_returning(c, rx, qr_out, timeout);
     return take_quick(e, c, rx, bytes - FRAME_HEADER_SIZE, qr_out);
 }
 

@@ -123,8 +123,8 @@ HOT void signal_no_more(struct dp_conn *c) {
 }
 
 /*
- * Accounts for a push that goes now, whose token and room there are, and posts it. The work request
- * says where the bytes are; the header is written to header.
+ * Accounts for a push that goes now, whose token there is, and credit and room taken, and posts it.
+ * The work request says where the bytes are; the header is written to header.
  */
 HOT int post(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint32_t len, uint8_t *header,
              demi_qtoken_t *qt_out) {
@@ -150,7 +150,7 @@ static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
     bool second = c->fast.turn == e->activity;
 
     /* More than two are a burst. */
-    if (second && c->fast.again == e->activity)
+    if ((second && c->fast.again == e->activity) || c->flow.data_credit == 0)
         return push_locked(c, qd, sga, qt_out);
     uint8_t *buf = (uint8_t *)sga->sga_segs[0].sgaseg_buf, *header = buf - ARENA_LEAD;
     if (!arena_check_fast(&e->cache, sga, len)) {
@@ -160,6 +160,7 @@ static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
     }
     if ((!e->quick.push.next && !next_push(e)) || (c->fast.room == 0 && !make_room(c)))
         return push_locked(c, qd, sga, qt_out);
+    c->flow.data_credit--;
     c->fast.room--;
     c->fast.turn = e->activity;
     if (second) {
@@ -188,14 +189,16 @@ HOT int post_lone(struct dp_engine *e, struct dp_conn *c, int32_t qd, const demi
     return post(e, c, qd, len, header, qt_out);
 }
 
-/* The rest of push_on: there was no room, and none has been taken. */
+/* The rest of push_on: credit has been taken, but there was no room, and none has been taken. */
 static __attribute__((noinline)) int
 push_without_room(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
     uint32_t len = sga->sga_segs[0].sgaseg_len;
 
     c->fast.room = 0;
-    if (DP_UNLIKELY(!make_room(c)))
+    if (DP_UNLIKELY(!make_room(c))) {
+        c->flow.data_credit++; /* not used */
         return push_locked(c, qd, sga, qt_out);
+    }
     c->fast.room--;
     int rc = post_lone(c->engine, c, qd, sga, len, qt_out);
     signal_no_more(c);
@@ -206,11 +209,13 @@ push_without_room(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi
 HOT int push_on(struct dp_conn *c, struct dp_engine *e, int32_t qd, const demi_sgarray_t *sga,
                 demi_qtoken_t *qt_out) {
     uint32_t len = sga->sga_segs[0].sgaseg_len;
-    if (DP_UNLIKELY(len - 1 >= c->fast.now || flow_data_credit(&c->flow) == 0))
+    if (DP_UNLIKELY(len - 1 >= c->fast.now))
         return push_locked(c, qd, sga, qt_out);
     /* If there is a next token, somebody has waited since the last push. */
     if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga, len) || !e->quick.push.next))
         return push_second(c, qd, sga, qt_out);
+    if (DP_UNLIKELY(!flow_take_credit(&c->flow)))
+        return push_locked(c, qd, sga, qt_out);
     if (DP_UNLIKELY(--c->fast.room < 0))
         return push_without_room(c, qd, sga, qt_out);
     int rc = post_lone(e, c, qd, sga, len, qt_out);

@@ -171,7 +171,7 @@ static inline bool dp_recv_due(const struct dp_conn *c) {
  */
 static inline void dp_conn_ways(struct dp_conn *c) {
     bool plain = c->phase == DP_CONN_OPEN && c->fast.most && !c->dirty && !c->pending.head &&
-                 !c->rx_owed_data && c->flow.flags_out == 0 && flow_is_plain(&c->flow);
+                 !c->rx_owed_data && c->flow.type_out == FRAME_DATA && flow_is_plain(&c->flow);
     c->fast.now = plain ? c->fast.most : 0;
     c->fast.no = (plain ? 0u : DP_NO_WAY) |
                  (c->pops.head || c->in_head != c->in_tail ? (uint32_t)DP_NO_POP : 0u);

@@ -167,7 +167,7 @@ static bool add_message(struct dp_conn *c, struct batch *b, struct qt_slot **nex
         add(c, b, &h, s, false);
         return true;
     }
-    if (*next && flow_data_credit(f) == 0)
+    if (*next && f->data_credit == 0)
         flow_wait(f);
     return false;
 }
@@ -251,7 +251,7 @@ static bool holds_back(const struct dp_conn *c) {
 
     return n > DP_TX_AT_ONCE && n != DP_TX_BATCH / 2 && n != DP_TX_BATCH && list < DP_TX_BATCH &&
            c->tx_signaled && c->phase == DP_CONN_OPEN && flow_may_send_data(&c->flow) &&
-           list < flow_data_credit(&c->flow) &&
+           list < (uint32_t)c->flow.data_credit &&
            entries_used(c) + c->tx_reserve + list < c->send_depth;
 }
 

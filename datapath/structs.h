@@ -276,7 +276,7 @@ struct dp_conn {
     uint32_t window_max;  /* data receives at most */
     bool window_short;    /* the peer had to wait, and the application keeps up */
     bool window_tried;    /* to grow; the last time */
-    uint16_t window_mark; /* with this flow.data_in */
+    uint16_t window_mark; /* with this flow.seq_in */
     uint64_t window_pops; /* fast.pops when a CREDIT was due last, */
     uint64_t window_naps; /* and naps of the engine */
     uint32_t reads;       /* READs in flight, */

@@ -93,7 +93,7 @@ static void grow(struct dp_conn *c, uint32_t n) {
     uint32_t window = c->flow.data_window, room = c->cq->depth - c->cq->used;
 
     c->window_tried = true;
-    c->window_mark = c->flow.data_in;
+    c->window_mark = c->flow.seq_in;
     if (n > room) {
         c->stats.window_no_budget++;
         n = room;
@@ -116,7 +116,7 @@ void dp_window_settle(struct dp_conn *c) {
     bool pays = c->window_short;
 
     c->window_short = false;
-    if (flow_data_owed(f) >= f->data_due && !c->pending.head) {
+    if (f->data_owed >= f->data_due && !c->pending.head) {
         /* A bare CREDIT is about to go. */
         pays |= c->fast.pops - c->window_pops >= f->data_due && c->window_naps == c->engine->naps;
         c->window_pops = c->fast.pops;
@@ -124,7 +124,7 @@ void dp_window_settle(struct dp_conn *c) {
     }
     uint32_t window = f->data_window;
     if (!pays || window >= c->window_max || c->starved || flow_drops(f) || !flow_expects_data(f) ||
-        (c->window_tried && (uint16_t)(f->data_in - c->window_mark) < window))
+        (c->window_tried && (uint16_t)(f->seq_in - c->window_mark) < window))
         return;
     grow(c, window < c->window_max - window ? window : c->window_max - window);
 }

@@ -26,10 +26,10 @@ func (s *State) encode(key []byte, first int) []byte {
 		i := n ^ first
 		e, f, p := &s.E[i], &s.E[i].Flow, &s.E[1-i].Flow
 		key = append(key,
-			uint8(p.DataTold-f.DataAcked)|uint8(p.DataReturned-f.DataAcked)<<4,
-			uint8(p.DataIn-f.DataAcked)|uint8(f.DataSent-f.DataAcked)<<4,
-			uint8(p.CtrlTold-f.CtrlAcked)|uint8(p.CtrlReturned-f.CtrlAcked)<<4,
-			uint8(p.CtrlIn-f.CtrlAcked)|uint8(f.CtrlSent-f.CtrlAcked)<<4,
+			uint8(p.DataTold()-f.DataAcked)|uint8(p.DataReturned-f.DataAcked)<<4,
+			uint8(p.DataIn()-f.DataAcked)|uint8(f.DataSent()-f.DataAcked)<<4,
+			uint8(p.CtrlTold()-f.CtrlAcked)|uint8(p.CtrlReturned-f.CtrlAcked)<<4,
+			uint8(p.CtrlIn()-f.CtrlAcked)|uint8(f.CtrlSent()-f.CtrlAcked)<<4,
 			uint8(f.FinWant)|uint8(f.FinSent)<<2|uint8(f.FinAcked)<<4,
 			uint8(f.PeerFin)|uint8(f.PeerFinAck)<<2|uint8(f.PeerAdded)<<4,
 			uint8(f.Added)|uint8(f.AddedTold())<<4,
@@ -77,6 +77,7 @@ func (s *State) encode(key []byte, first int) []byte {
 // decode rebuilds the state that encode stored, with counts that begin at start.
 func (c *Config) decode(key []byte) State {
 	var s State
+	var counts [2]counts
 	next := func() uint8 {
 		b := key[0]
 		key = key[1:]
@@ -89,10 +90,11 @@ func (c *Config) decode(key []byte) State {
 	for i := range s.E {
 		e, f, p := &s.E[i], &s.E[i].Flow, &s.E[1-i].Flow
 		f.DataAcked, f.CtrlAcked = start, start
-		p.DataTold, p.DataReturned = nibbles()
-		p.DataIn, f.DataSent = nibbles()
-		p.CtrlTold, p.CtrlReturned = nibbles()
-		p.CtrlIn, f.CtrlSent = nibbles()
+		n, m := &counts[i], &counts[1-i]
+		m.dataTold, p.DataReturned = nibbles()
+		m.dataIn, n.dataSent = nibbles()
+		m.ctrlTold, p.CtrlReturned = nibbles()
+		m.ctrlIn, n.ctrlSent = nibbles()
 		b := next()
 		f.FinWant, f.FinSent, f.FinAcked = cwire.Level(b&3), cwire.Level(b>>2&3), cwire.Level(b>>4&3)
 		b = next()
@@ -132,6 +134,7 @@ func (c *Config) decode(key []byte) State {
 	s.turn = next()
 	for i := range s.E {
 		c.rebuild(&s, i)
+		counts[i].restore(&s.E[i].Flow)
 	}
 	return s
 }

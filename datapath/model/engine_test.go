@@ -220,7 +220,7 @@ func (p *pairing) agree(s *seen) error {
 		}
 		p.sent[i] = nil
 		// What a PING says, and whether a message waited, is the engine's business.
-		s.flow[i].FlagsOut = e.Flow.FlagsOut
+		s.flow[i].TypeOut = e.Flow.TypeOut
 		s.flow[i].PingArg, s.flow[i].PongArg = e.Flow.PingArg, e.Flow.PongArg
 		if s.flow[i] != e.Flow {
 			return fmt.Errorf("side %d\nengine %+v\nmodel  %+v", i, s.flow[i], e.Flow)
@@ -245,8 +245,7 @@ func life(e *engine, seed uint64, steps int) (err error) {
 	for i := range p.s.E {
 		f := &p.s.E[i].Flow
 		for _, count := range []*uint16{
-			&f.DataReturned, &f.CtrlReturned, &f.SeqOut, &f.DataTold, &f.CtrlTold, &f.DataSent, &f.DataAcked,
-			&f.CtrlSent, &f.CtrlAcked, &f.SeqIn, &f.DataIn, &f.CtrlIn,
+			&f.DataReturned, &f.CtrlReturned, &f.SeqOut, &f.DataAcked, &f.CtrlAcked, &f.SeqIn,
 		} {
 			*count = base
 		}

@@ -257,7 +257,7 @@ func (c *Config) checkSent(s *State, i int, t cwire.Type) error {
 		return errors.New("a bare CREDIT in ping-pong")
 	case oneWay && c.Pushes[i] > 0:
 		return errors.New("the sender of one-way traffic sends a bare CREDIT")
-	case oneWay && f.DataReturned-f.DataTold < cwire.DataDueFor(f.DataWindow):
+	case oneWay && f.DataOwed < cwire.DataDueFor(f.DataWindow):
 		return errors.New("more than one bare CREDIT for half a window")
 	}
 	return nil

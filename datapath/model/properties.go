@@ -26,18 +26,18 @@ func (c *Config) checkShape(s *State) error {
 func (c *Config) checkDirection(s *State, i int) error {
 	f, p, q := &s.E[i].Flow, &s.E[1-i].Flow, &s.E[1-i]
 	data, ctrl := s.Ch[i].count()
-	posted := int(p.DataWindow - (p.DataIn - p.DataReturned))
-	postedCtrl := int(p.CtrlWindow - (p.CtrlIn - p.CtrlReturned))
+	posted := int(p.DataWindow - (p.DataIn() - p.DataReturned))
+	postedCtrl := int(p.CtrlWindow - (p.CtrlIn() - p.CtrlReturned))
 	switch {
 	case int(f.SeqOut-p.SeqIn) != s.Ch[i].n:
 		return errors.New("frames lost or doubled")
-	case int(f.DataSent-p.DataIn) != data || int(f.CtrlSent-p.CtrlIn) != ctrl:
+	case int(f.DataSent()-p.DataIn()) != data || int(f.CtrlSent()-p.CtrlIn()) != ctrl:
 		return errors.New("frames of one account lost or doubled")
 	case data > posted || posted > int(p.DataWindow):
 		return fmt.Errorf("%d data frames on their way to %d data receives: receiver not ready", data, posted)
 	case ctrl > postedCtrl || postedCtrl > int(p.CtrlWindow):
 		return fmt.Errorf("%d control frames on their way to %d control receives: receiver not ready", ctrl, postedCtrl)
-	case int(p.DataIn-p.DataReturned) != q.nQueue+q.resets+q.late+q.kept && c.Wrong != AnsweredTooLate &&
+	case int(p.DataIn()-p.DataReturned) != q.nQueue+q.resets+q.late+q.kept && c.Wrong != AnsweredTooLate &&
 		c.Wrong != KeepsDropped:
 		return errors.New("receives neither posted nor holding a message")
 	case int(p.RTSOwed) != q.dones+q.resets+countLarge(q):
@@ -75,11 +75,11 @@ func checkTold(f, p *cwire.Flow, back *Channel) error {
 		}
 	}
 	switch {
-	case data != p.DataTold || ctrl != p.CtrlTold || added != p.AddedTold():
+	case data != p.DataTold() || ctrl != p.CtrlTold() || added != p.AddedTold():
 		return errors.New("a credit is lost: told, and not on its way")
-	case int16(p.DataReturned-p.DataTold) < 0 || int16(p.DataIn-p.DataReturned) < 0:
+	case int16(p.DataOwed) < 0 || int16(p.DataIn()-p.DataReturned) < 0:
 		return errors.New("a credit is doubled: more data receives returned than used")
-	case int16(p.CtrlReturned-p.CtrlTold) < 0 || int16(p.CtrlIn-p.CtrlReturned) < 0:
+	case int16(p.CtrlOwed) < 0 || int16(p.CtrlIn()-p.CtrlReturned) < 0:
 		return errors.New("a credit is doubled: more control receives returned than used")
 	}
 	return nil
@@ -150,7 +150,7 @@ func (s *State) rank() int {
 		e, p := &s.E[i], &s.E[1-i]
 		f := &e.Flow
 		total += 20*e.nPending + 5*(e.dones+2*e.resets) +
-			4*int(f.DataReturned-f.DataTold) + 2*int(f.CtrlReturned-f.CtrlTold) +
+			4*int(f.DataOwed) + 2*int(f.CtrlOwed) +
 			5*int(f.PongOwed) + 5*int(bit(f.PeerFin > f.PeerFinAck)) +
 			10*int(bit(f.FinWant > f.FinSent)) + 4*int(bit(f.Granted != f.DataWindow)) +
 			1000*int(bit(!e.gone)+bit(!e.disconnected)) + 5*(e.kept+e.late)

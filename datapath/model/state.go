@@ -69,8 +69,24 @@ func newState(c *Config) (State, error) {
 			return s, fmt.Errorf("windows %d and %d: %w", data, ctrl, err)
 		}
 		c.override(f, i)
+		counts{}.restore(f)
 	}
 	return s, nil
+}
+
+// counts are those of a flow that it keeps as differences.
+type counts struct {
+	dataTold, dataSent, dataIn uint16
+	ctrlTold, ctrlSent, ctrlIn uint16
+}
+
+// restore puts them into a flow whose other counts and windows are there.
+func (n counts) restore(f *cwire.Flow) {
+	f.DataOwed, f.CtrlOwed = f.DataReturned-n.dataTold, f.CtrlReturned-n.ctrlTold
+	f.DataOpen = int16(f.Granted - (n.dataIn - n.dataTold))
+	f.CtrlOpen = int16(f.CtrlWindow - (n.ctrlIn - n.ctrlTold))
+	f.DataCredit = int16(f.PeerDataWindow - (n.dataSent - f.DataAcked))
+	f.CtrlCredit = int16(f.PeerCtrlWindow - (n.ctrlSent - f.CtrlAcked))
 }
 
 // override puts the constants under examination in place of the rules' own, on side i.
@@ -168,8 +184,8 @@ func (s *State) String() string {
 		e, f := &s.E[i], &s.E[i].Flow
 		fmt.Fprintf(&b, "  side %d: pushes waiting %d, unread %d, credit %d data %d control, owes %d data %d control,"+
 			" FIN want %d sent %d acked %d, peer's %d acked %d",
-			i, e.nPending, e.nQueue, f.DataCredit(), f.CtrlCredit(),
-			f.DataReturned-f.DataTold, f.CtrlReturned-f.CtrlTold,
+			i, e.nPending, e.nQueue, f.DataCredit, f.CtrlCredit,
+			f.DataOwed, f.CtrlOwed,
 			f.FinWant, f.FinSent, f.FinAcked, f.PeerFin, f.PeerFinAck)
 		if f.PingSent != 0 || f.PongOwed != 0 {
 			fmt.Fprintf(&b, ", ping %d pong owed %d", f.PingSent, f.PongOwed)

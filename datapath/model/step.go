@@ -258,8 +258,7 @@ func (c *Config) ctrlDue(e *Endpoint, v *cwire.View) cwire.Type {
 		return cwire.Fin
 	}
 	t := v.NextCtrl
-	if t == 0 && c.Wrong == CreditWhenOut && f.DataReturned != f.DataTold &&
-		f.DataIn-f.DataTold == f.DataWindow {
+	if t == 0 && c.Wrong == CreditWhenOut && f.DataOwed != 0 && f.DataOpen == 0 && f.Granted == f.DataWindow {
 		t = cwire.Credit
 	}
 	if t == cwire.Credit && ((e.nPending > 0 && v.MaySendData) || c.Wrong == CreditByPushOnly) {

@@ -37,33 +37,35 @@ enum flow_fin {
 
 struct flow {
     /* What every frame says, in the order and places of its header: flow_encode_data. */
-    uint16_t flags_out;     /* of the next DATA or RTS, in the high byte; 0 in its type's place */
+    uint16_t type_out;      /* of the next DATA: its type and, in the high byte, its flags */
     uint16_t data_returned; /* DATA and RTS received whose receives have been posted anew */
     uint16_t ctrl_returned; /* control frames received whose receives have been posted anew */
     uint16_t seq_out;       /* of the next frame */
 
-    /* Of the same, as last sent. */
-    uint16_t data_told;
-    uint16_t ctrl_told;
+    /* Of those returned, what the peer has not been told of. */
+    uint16_t data_owed;
+    uint16_t ctrl_owed;
 
-    /* What we send. */
-    uint16_t data_sent; /* DATA and RTS sent */
-    uint16_t ctrl_sent; /* control frames sent */
+    /* Receives of ours that the peer knows of and has not used. */
+    int16_t data_open;
+    int16_t ctrl_open;
 
     /* The next DATA frame's, if it returns nothing, in the order of a header: flow_receive_data. */
     uint16_t type_in;    /* FRAME_DATA, without flags */
-    uint16_t data_acked; /* of data_sent, receives returned by the peer, as last heard */
-    uint16_t ctrl_acked; /* of ctrl_sent, the same */
+    uint16_t data_acked; /* DATA and RTS sent whose receives the peer has returned, as last heard */
+    uint16_t ctrl_acked; /* control frames sent, the same */
     uint16_t seq_in;     /* of the next frame */
+
+    /* Receives of the peer's that we know of and have not used: what may be sent. */
+    int16_t data_credit;
+    int16_t ctrl_credit;
 
     /* The peer's windows. */
     uint16_t peer_data_window; /* the peer's data receives: its hello's and those added since */
     uint16_t peer_ctrl_window; /* the peer's control receives */
     uint16_t peer_added;       /* of peer_data_window, added since the hello */
 
-    /* What we receive. */
-    uint16_t ctrl_in;     /* control frames received */
-    uint16_t data_in;     /* DATA and RTS received */
+    /* Ours. */
     uint16_t data_window; /* our data receives: our hello's and those added since */
     uint16_t ctrl_window; /* our control receives */
     uint16_t added;       /* of data_window, added since the hello */
@@ -143,7 +145,12 @@ static inline int flow_init(struct flow *f, uint32_t data_window, uint32_t ctrl_
         peer_ctrl_window < FLOW_CTRL_WINDOW_MIN || peer_ctrl_window > FLOW_WINDOW_MAX)
         return EPROTO;
     *f = (struct flow){
+        .type_out = FRAME_DATA,
         .type_in = FRAME_DATA,
+        .data_open = (int16_t)data_window,
+        .ctrl_open = (int16_t)ctrl_window,
+        .data_credit = (int16_t)peer_data_window,
+        .ctrl_credit = (int16_t)peer_ctrl_window,
         .peer_data_window = (uint16_t)peer_data_window,
         .peer_ctrl_window = (uint16_t)peer_ctrl_window,
         .data_window = (uint16_t)data_window,
@@ -158,40 +165,24 @@ static inline int flow_init(struct flow *f, uint32_t data_window, uint32_t ctrl_
 
 /* ---- Counts -------------------------------------------------------------------------- */
 
-/* DATA and RTS that the peer has a receive for. */
-static inline uint16_t flow_data_credit(const struct flow *f) {
-    return (uint16_t)(f->peer_data_window - (uint16_t)(f->data_sent - f->data_acked));
-}
-
-/* Control frames that the peer has a receive for. */
-static inline uint16_t flow_ctrl_credit(const struct flow *f) {
-    return (uint16_t)(f->peer_ctrl_window - (uint16_t)(f->ctrl_sent - f->ctrl_acked));
-}
-
-/* Data receives posted anew that the peer has not been told of. */
-static inline uint16_t flow_data_owed(const struct flow *f) {
-    return (uint16_t)(f->data_returned - f->data_told);
-}
-
-/* Control receives posted anew that the peer has not been told of. */
-static inline uint16_t flow_ctrl_owed(const struct flow *f) {
-    return (uint16_t)(f->ctrl_returned - f->ctrl_told);
-}
-
 /* A data receive has been posted in place of one whose message the application took. */
 static inline void flow_return_data(struct flow *f) {
     f->data_returned++;
+    f->data_owed++;
 }
 
 /* A control receive has been posted in place of one used. Owed to the peer at once. */
 static inline void flow_return_ctrl(struct flow *f) {
     f->ctrl_returned++;
+    f->ctrl_owed++;
 }
 
 /* As many of both as if each had been returned by itself. */
 static inline void flow_return(struct flow *f, uint32_t data, uint32_t ctrl) {
     f->data_returned = (uint16_t)(f->data_returned + data);
     f->ctrl_returned = (uint16_t)(f->ctrl_returned + ctrl);
+    f->data_owed = (uint16_t)(f->data_owed + data);
+    f->ctrl_owed = (uint16_t)(f->ctrl_owed + ctrl);
 }
 
 /*
@@ -212,7 +203,7 @@ static inline int flow_add(struct flow *f, uint32_t n) {
  * may let the window grow.
  */
 static inline void flow_wait(struct flow *f) {
-    f->flags_out = FRAME_F_WAITED << 8;
+    f->type_out = FRAME_DATA | FRAME_F_WAITED << 8;
 }
 
 /* ---- Close --------------------------------------------------------------------------- */
@@ -263,7 +254,7 @@ static inline bool flow_drained(const struct flow *f) {
 
 /* DATA or RTS may be sent. A push waits in order while this is false. */
 static inline bool flow_may_send_data(const struct flow *f) {
-    return flow_data_credit(f) > 0 && f->fin_sent == FLOW_OPEN && f->peer_fin != FLOW_FULL;
+    return f->data_credit > 0 && f->fin_sent == FLOW_OPEN && f->peer_fin != FLOW_FULL;
 }
 
 /*
@@ -271,16 +262,14 @@ static inline bool flow_may_send_data(const struct flow *f) {
  * receives; without that rule both sides could be out of slots at once, for ever.
  */
 static inline bool flow_may_send_ctrl(const struct flow *f) {
-    uint16_t credit = flow_ctrl_credit(f);
-    return credit > f->ctrl_reserve || (credit > 0 && flow_ctrl_owed(f) > 0);
+    return f->ctrl_credit > f->ctrl_reserve || (f->ctrl_credit > 0 && f->ctrl_owed > 0);
 }
 
 /* A bare CREDIT is due: enough is owed, or the window has grown. Ask after all other sends. */
 static inline bool flow_credit_due(const struct flow *f) {
-    if (flow_ctrl_owed(f) >= f->ctrl_due)
+    if (f->ctrl_owed >= f->ctrl_due)
         return true;
-    return flow_expects_data(f) &&
-           (flow_data_owed(f) >= f->data_due || f->granted != f->data_window);
+    return flow_expects_data(f) && (f->data_owed >= f->data_due || f->granted != f->data_window);
 }
 
 /* A FIN_ACK is due: a FIN has come, and every RTS before it has had its DONE or RESET. */
@@ -317,6 +306,19 @@ static inline uint8_t flow_next_ctrl(const struct flow *f, bool pushes) {
 
 /* ---- Sending and receiving ------------------------------------------------------------- */
 
+/* A frame tells the peer of all that is owed. Both accounts at once: neither carries. */
+static inline void flow_tell(struct flow *f) {
+    uint32_t owed, open;
+    memcpy(&owed, (const uint8_t *)f + offsetof(struct flow, data_owed), sizeof(owed));
+    memcpy(&open, (const uint8_t *)f + offsetof(struct flow, data_open), sizeof(open));
+    open += owed;
+    memcpy((uint8_t *)f + offsetof(struct flow, data_open), &open, sizeof(open));
+    f->data_owed = f->ctrl_owed = 0;
+}
+_Static_assert(offsetof(struct flow, ctrl_owed) == offsetof(struct flow, data_owed) + 2 &&
+                   offsetof(struct flow, ctrl_open) == offsetof(struct flow, data_open) + 2,
+               "what is open lies as what is owed");
+
 /*
  * Fills in the header of the frame that is sent next and accounts for it; the caller posts
  * it before any other. The caller has asked flow_may_send_data or flow_may_send_ctrl. length
@@ -331,12 +333,11 @@ static inline void flow_send(struct flow *f, enum frame_type type, uint32_t leng
         .seq = f->seq_out++,
         .length = length,
     };
-    f->data_told = f->data_returned;
-    f->ctrl_told = f->ctrl_returned;
+    flow_tell(f);
     if (frame_is_data((uint8_t)type)) {
-        h->flags = (uint8_t)(f->flags_out >> 8);
-        f->flags_out = 0;
-        f->data_sent++;
+        h->flags = (uint8_t)(f->type_out >> 8);
+        f->type_out = FRAME_DATA;
+        f->data_credit--;
     }
     if (type == FRAME_DATA)
         return;
@@ -345,10 +346,11 @@ static inline void flow_send(struct flow *f, enum frame_type type, uint32_t leng
         h->arg = f->rts_sent++;
         return;
     }
-    f->ctrl_sent++;
+    f->ctrl_credit--;
     switch (type) {
     case FRAME_CREDIT:
         h->arg = f->added;
+        f->data_open = (int16_t)(f->data_open + (f->data_window - f->granted));
         f->granted = f->data_window;
         break;
     case FRAME_FIN:
@@ -387,6 +389,7 @@ static inline int flow_receive_ctrl(struct flow *f, const struct frame *h) {
             h->arg - f->peer_added > FLOW_WINDOW_MAX - (uint32_t)f->peer_data_window)
             return EPROTO;
         f->peer_data_window = (uint16_t)(f->peer_data_window + (h->arg - f->peer_added));
+        f->data_credit = (int16_t)(f->data_credit + (int32_t)(h->arg - f->peer_added));
         f->peer_added = (uint16_t)h->arg;
         return 0;
     case FRAME_FIN:
@@ -422,25 +425,41 @@ static inline int flow_receive_ctrl(struct flow *f, const struct frame *h) {
 }
 
 /*
+ * The peer says how many receives it has returned so far. False: more than were used, and nothing
+ * has changed.
+ */
+static inline bool flow_data_back(struct flow *f, uint16_t returned) {
+    uint32_t credit = (uint16_t)(returned - f->data_acked) + (uint32_t)f->data_credit;
+    if (credit > f->peer_data_window)
+        return false;
+    f->data_credit = (int16_t)credit;
+    f->data_acked = returned;
+    return true;
+}
+static inline bool flow_ctrl_back(struct flow *f, uint16_t returned) {
+    uint32_t credit = (uint16_t)(returned - f->ctrl_acked) + (uint32_t)f->ctrl_credit;
+    if (credit > f->peer_ctrl_window)
+        return false;
+    f->ctrl_credit = (int16_t)credit;
+    f->ctrl_acked = returned;
+    return true;
+}
+
+/*
  * Takes in a frame that frame_parse accepted, in the order of arrival. Returns 0, and the
  * caller acts on the type; or EPROTO, and the connection is at an end: out of sequence,
  * a receive used that was never granted, more returned than was used, a message after a
  * FIN, or an answer to what was not asked. *f is not to be used after EPROTO.
  */
 static inline int flow_receive(struct flow *f, const struct frame *h) {
-    uint16_t data_back = (uint16_t)(h->data_returned - f->data_acked);
-    uint16_t ctrl_back = (uint16_t)(h->ctrl_returned - f->ctrl_acked);
-
-    if (h->seq != f->seq_in || data_back > (uint16_t)(f->data_sent - f->data_acked) ||
-        ctrl_back > (uint16_t)(f->ctrl_sent - f->ctrl_acked))
+    if (h->seq != f->seq_in || !flow_data_back(f, h->data_returned) ||
+        !flow_ctrl_back(f, h->ctrl_returned))
         return EPROTO;
     f->seq_in++;
-    f->data_acked = h->data_returned;
-    f->ctrl_acked = h->ctrl_returned;
     if (frame_is_data(h->type)) {
-        if ((uint16_t)(f->data_in - f->data_told) >= f->granted || !flow_expects_data(f))
+        if (f->data_open <= 0 || !flow_expects_data(f))
             return EPROTO;
-        f->data_in++;
+        f->data_open--;
         if (h->type == FRAME_RTS) {
             if (h->arg != f->rts_in)
                 return EPROTO;
@@ -449,9 +468,9 @@ static inline int flow_receive(struct flow *f, const struct frame *h) {
         }
         return 0;
     }
-    if ((uint16_t)(f->ctrl_in - f->ctrl_told) >= f->ctrl_window)
+    if (f->ctrl_open <= 0)
         return EPROTO;
-    f->ctrl_in++;
+    f->ctrl_open--;
     return flow_receive_ctrl(f, h);
 }
 
@@ -479,58 +498,39 @@ _Static_assert(offsetof(struct flow, fin_want) % 8 == 0 &&
 /* The header of a DATA frame of length bytes that flow_send would make, at out. */
 static inline void flow_encode_data(const struct flow *f, uint32_t length, uint8_t *out) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t first, second = length;
-    memcpy(&first, f, sizeof(first));
-    first |= FRAME_DATA;
-    memcpy(out, &first, sizeof(first));
+    uint64_t second = length;
+    memcpy(out, f, 8);
     memcpy(out + 8, &second, sizeof(second));
 #else
-    frame_put16(out, (uint16_t)(FRAME_DATA | f->flags_out));
+    frame_put16(out, f->type_out);
     frame_put16(out + 2, f->data_returned);
     frame_put16(out + 4, f->ctrl_returned);
     frame_put16(out + 6, f->seq_out);
     frame_put64(out + 8, length);
 #endif
 }
-_Static_assert(offsetof(struct flow, data_returned) == 2 &&
+_Static_assert(offsetof(struct flow, type_out) == 0 && offsetof(struct flow, data_returned) == 2 &&
                    offsetof(struct flow, ctrl_returned) == 4 && offsetof(struct flow, seq_out) == 6,
                "the fields lie as in a frame's header");
 
-/* What flow_send does to f for that frame, if flags_out is 0. */
+/* Takes credit for a DATA frame. False: there is none. */
+static inline bool flow_take_credit(struct flow *f) {
+    if (__builtin_expect(--f->data_credit < 0, 0)) {
+        f->data_credit = 0;
+        return false;
+    }
+    return true;
+}
+
+/* What else flow_send does to f for that frame, if it has no flags. */
 static inline void flow_sent_data(struct flow *f) {
-    memcpy((uint8_t *)f + offsetof(struct flow, data_told),
-           (const uint8_t *)f + offsetof(struct flow, data_returned), 4);
+    flow_tell(f);
     f->seq_out++;
-    f->data_sent++;
-}
-_Static_assert(offsetof(struct flow, ctrl_told) == offsetof(struct flow, data_told) + 2,
-               "what is told lies as what is returned");
-
-/* The part of flow_receive_data that judges the data account, and takes the frame in. */
-static inline __attribute__((always_inline)) bool flow_take_data(struct flow *f,
-                                                                 uint16_t data_returned) {
-    if ((uint16_t)(data_returned - f->data_acked) > (uint16_t)(f->data_sent - f->data_acked))
-        return false;
-    if ((uint16_t)(f->data_in - f->data_told) >= f->granted)
-        return false;
-    f->seq_in++;
-    f->data_acked = data_returned;
-    f->data_in++;
-    return true;
-}
-
-/* The same of a frame that returns control receives, too. */
-static inline bool flow_take_both(struct flow *f, uint16_t data_returned, uint16_t ctrl_returned) {
-    if ((uint16_t)(ctrl_returned - f->ctrl_acked) > (uint16_t)(f->ctrl_sent - f->ctrl_acked) ||
-        !flow_take_data(f, data_returned))
-        return false;
-    f->ctrl_acked = ctrl_returned;
-    return true;
 }
 
 /*
- * What is not as expected in a frame that has come: in the low 16 bits data_returned, above it
- * ctrl_returned, seq, and type with flags.
+ * What is not as expected in a frame that has come: 0, or in the low 16 bits data_returned, above
+ * it ctrl_returned, seq, and type with flags.
  */
 static inline uint64_t flow_news(const struct flow *f, const uint8_t *in) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -543,32 +543,50 @@ static inline uint64_t flow_news(const struct flow *f, const uint8_t *in) {
     uint64_t news = frame_get64(in) ^ want;
     return news >> 16 | news << 48;
 }
-
-/*
- * Takes in a DATA frame, of at most the receive's size, that returns no control receives, as
- * frame_parse and flow_receive would; false: it is not that plain.
- */
-static inline __attribute__((always_inline)) bool
-flow_receive_plain(struct flow *f, const uint8_t *in, uint32_t bytes) {
-    return flow_news(f, in) <= 0xffff && bytes > FRAME_HEADER_SIZE &&
-           frame_get64(in + 8) == bytes - FRAME_HEADER_SIZE &&
-           flow_take_data(f, frame_get16(in + 2));
-}
-
-/* The same of one that may return control receives. */
-static inline bool flow_receive_data(struct flow *f, const uint8_t *in, uint32_t bytes) {
-    return flow_news(f, in) <= 0xffffffff && bytes > FRAME_HEADER_SIZE &&
-           frame_get64(in + 8) == bytes - FRAME_HEADER_SIZE &&
-           flow_take_both(f, frame_get16(in + 2), frame_get16(in + 4));
-}
 _Static_assert(offsetof(struct flow, data_acked) == offsetof(struct flow, type_in) + 2 &&
                    offsetof(struct flow, ctrl_acked) == offsetof(struct flow, type_in) + 4 &&
                    offsetof(struct flow, seq_in) == offsetof(struct flow, type_in) + 6,
                "what is expected lies as in a frame's header");
 
+/* Whether the frame's length is what has come, and it is not empty. */
+static inline bool flow_whole(const uint8_t *in, uint32_t bytes) {
+    return bytes > FRAME_HEADER_SIZE && frame_get64(in + 8) == bytes - FRAME_HEADER_SIZE;
+}
+
+/* A DATA frame, of which all else has been judged, uses a receive. False: there is none. */
+static inline bool flow_use(struct flow *f) {
+    if (__builtin_expect(--f->data_open < 0, 0)) {
+        f->data_open = 0;
+        return false;
+    }
+    f->seq_in++;
+    return true;
+}
+
+/*
+ * Takes in a DATA frame, of at most the receive's size, as frame_parse and flow_receive would;
+ * false: it is not that plain.
+ */
+static inline bool flow_receive_data(struct flow *f, const uint8_t *in, uint32_t bytes) {
+    uint16_t data = frame_get16(in + 2), ctrl = frame_get16(in + 4);
+
+    if (flow_news(f, in) > 0xffffffff || !flow_whole(in, bytes) || f->data_open <= 0 ||
+        (uint16_t)(data - f->data_acked) + (uint32_t)f->data_credit > f->peer_data_window ||
+        !flow_ctrl_back(f, ctrl))
+        return false;
+    (void)flow_data_back(f, data);
+    return flow_use(f);
+}
+
+/* The same of one that returns nothing; false: it is not that plain. */
+static inline __attribute__((always_inline)) bool
+flow_receive_plain(struct flow *f, const uint8_t *in, uint32_t bytes) {
+    return flow_news(f, in) == 0 && flow_whole(in, bytes) && flow_use(f);
+}
+
 /* A message has been returned: a bare CREDIT is due, on a plain connection. */
 static inline bool flow_data_credit_due(const struct flow *f) {
-    return flow_data_owed(f) >= f->data_due;
+    return f->data_owed >= f->data_due;
 }
 
 #endif

@@ -12,10 +12,6 @@ package cwire
 // #cgo nocallback flow_send
 // #cgo noescape flow_receive
 // #cgo nocallback flow_receive
-// #cgo noescape flow_data_credit
-// #cgo nocallback flow_data_credit
-// #cgo noescape flow_ctrl_credit
-// #cgo nocallback flow_ctrl_credit
 // #cgo noescape flow_return_data
 // #cgo nocallback flow_return_data
 // #cgo noescape flow_return_ctrl
@@ -57,28 +53,29 @@ const (
 
 // Flow is struct flow; flow.h describes the fields.
 type Flow struct {
-	FlagsOut     uint16 // flags of the next DATA or RTS, in the high byte
+	TypeOut      uint16 // type and flags of the next DATA
 	DataReturned uint16
 	CtrlReturned uint16
 	SeqOut       uint16
 
-	DataTold uint16
-	CtrlTold uint16
+	DataOwed uint16
+	CtrlOwed uint16
 
-	DataSent uint16
-	CtrlSent uint16
+	DataOpen int16
+	CtrlOpen int16
 
 	TypeIn    uint16
 	DataAcked uint16
 	CtrlAcked uint16
 	SeqIn     uint16
 
+	DataCredit int16
+	CtrlCredit int16
+
 	PeerDataWindow uint16
 	PeerCtrlWindow uint16
 	PeerAdded      uint16
 
-	CtrlIn     uint16
-	DataIn     uint16
 	DataWindow uint16
 	CtrlWindow uint16
 	Added      uint16
@@ -111,12 +108,12 @@ type Flow struct {
 var (
 	_ [unsafe.Sizeof(C.struct_flow{})]struct{}                = [unsafe.Sizeof(Flow{})]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.seq_out)]struct{}      = [unsafe.Offsetof(Flow{}.SeqOut)]struct{}{}
-	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_told)]struct{}    = [unsafe.Offsetof(Flow{}.CtrlTold)]struct{}{}
+	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_owed)]struct{}    = [unsafe.Offsetof(Flow{}.CtrlOwed)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.data_acked)]struct{}   = [unsafe.Offsetof(Flow{}.DataAcked)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.peer_added)]struct{}   = [unsafe.Offsetof(Flow{}.PeerAdded)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.seq_in)]struct{}       = [unsafe.Offsetof(Flow{}.SeqIn)]struct{}{}
-	_ [unsafe.Offsetof(C.struct_flow{}.data_in)]struct{}      = [unsafe.Offsetof(Flow{}.DataIn)]struct{}{}
-	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_in)]struct{}      = [unsafe.Offsetof(Flow{}.CtrlIn)]struct{}{}
+	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_open)]struct{}    = [unsafe.Offsetof(Flow{}.CtrlOpen)]struct{}{}
+	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_credit)]struct{}  = [unsafe.Offsetof(Flow{}.CtrlCredit)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.granted)]struct{}      = [unsafe.Offsetof(Flow{}.Granted)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.data_due)]struct{}     = [unsafe.Offsetof(Flow{}.DataDue)]struct{}{}
 	_ [unsafe.Offsetof(C.struct_flow{}.ctrl_reserve)]struct{} = [unsafe.Offsetof(Flow{}.CtrlReserve)]struct{}{}
@@ -149,11 +146,23 @@ func DataListFor(window uint16) uint16 { return uint16(C.flow_data_list(C.uint16
 // CtrlDueFor implements flow_ctrl_due.
 func CtrlDueFor(window uint16) uint16 { return uint16(C.flow_ctrl_due(C.uint16_t(window))) }
 
-// DataCredit implements flow_data_credit.
-func (f *Flow) DataCredit() uint16 { return uint16(C.flow_data_credit(f.c())) }
+// DataSent returns how many DATA and RTS have been sent, modulo 2^16.
+func (f *Flow) DataSent() uint16 { return f.DataAcked + f.PeerDataWindow - uint16(f.DataCredit) }
 
-// CtrlCredit implements flow_ctrl_credit.
-func (f *Flow) CtrlCredit() uint16 { return uint16(C.flow_ctrl_credit(f.c())) }
+// CtrlSent returns how many control frames have been sent, modulo 2^16.
+func (f *Flow) CtrlSent() uint16 { return f.CtrlAcked + f.PeerCtrlWindow - uint16(f.CtrlCredit) }
+
+// DataTold returns the data receives returned that the peer has been told of, modulo 2^16.
+func (f *Flow) DataTold() uint16 { return f.DataReturned - f.DataOwed }
+
+// CtrlTold returns the control receives returned that the peer has been told of, modulo 2^16.
+func (f *Flow) CtrlTold() uint16 { return f.CtrlReturned - f.CtrlOwed }
+
+// DataIn returns how many DATA and RTS have been received, modulo 2^16.
+func (f *Flow) DataIn() uint16 { return f.DataTold() + f.Granted - uint16(f.DataOpen) }
+
+// CtrlIn returns how many control frames have been received, modulo 2^16.
+func (f *Flow) CtrlIn() uint16 { return f.CtrlTold() + f.CtrlWindow - uint16(f.CtrlOpen) }
 
 // ReturnData implements flow_return_data.
 func (f *Flow) ReturnData() { C.flow_return_data(f.c()) }

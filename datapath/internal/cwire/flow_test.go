@@ -82,7 +82,7 @@ func TestTheLastControlSlotIsForAFrameThatReturnsSome(t *testing.T) {
 		require.True(t, f.View(false).MaySendCtrl)
 		f.Send(cwire.Ping, 0, 0)
 	}
-	require.EqualValues(t, 1, f.CtrlCredit())
+	require.EqualValues(t, 1, f.CtrlCredit)
 	require.False(t, f.View(false).MaySendCtrl)
 	require.NoError(t, f.Receive(&cwire.Frame{Type: cwire.Credit, Seq: f.SeqIn}))
 	f.ReturnCtrl()
@@ -99,7 +99,7 @@ func TestAGrownWindowIsToldByACreditAndUsed(t *testing.T) {
 	require.EqualValues(t, 3, h.Arg)
 	require.False(t, a.View(false).CreditDue)
 	require.NoError(t, b.Receive(&h))
-	require.EqualValues(t, 5, b.DataCredit())
+	require.EqualValues(t, 5, b.DataCredit)
 	for range 5 {
 		d := b.Send(cwire.Data, 1, 0)
 		require.NoError(t, a.Receive(&d))
@@ -270,11 +270,13 @@ func FuzzReceive(f *testing.F) {
 			} else if script[1]&2 != 0 {
 				flow.ReturnData()
 			}
-			require.LessOrEqual(t, flow.DataCredit(), flow.PeerDataWindow)
-			require.LessOrEqual(t, flow.CtrlCredit(), flow.PeerCtrlWindow)
+			require.GreaterOrEqual(t, flow.DataCredit, int16(0))
+			require.LessOrEqual(t, flow.DataCredit, int16(flow.PeerDataWindow))
+			require.GreaterOrEqual(t, flow.CtrlCredit, int16(0))
+			require.LessOrEqual(t, flow.CtrlCredit, int16(flow.PeerCtrlWindow))
 			require.LessOrEqual(t, flow.PeerDataWindow, uint16(cwire.WindowMax))
-			require.LessOrEqual(t, flow.DataIn-flow.DataReturned, flow.DataWindow, "no more messages than receives")
-			require.LessOrEqual(t, flow.RTSOwed, uint32(flow.DataIn), "no more answers than questions")
+			require.LessOrEqual(t, flow.DataIn()-flow.DataReturned, flow.DataWindow, "no more messages than receives")
+			require.LessOrEqual(t, flow.RTSOwed, uint32(flow.DataIn()), "no more answers than questions")
 		}
 	})
 }

@@ -25,11 +25,11 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_flow(const struct flow *f) {
-    CHECK(flow_data_credit(f) <= f->peer_data_window);
-    CHECK(flow_ctrl_credit(f) <= f->peer_ctrl_window);
+    CHECK(f->data_credit >= 0 && f->data_credit <= (int32_t)f->peer_data_window);
+    CHECK(f->ctrl_credit >= 0 && f->ctrl_credit <= (int32_t)f->peer_ctrl_window);
     CHECK(f->peer_data_window <= FLOW_WINDOW_MAX);
-    CHECK((uint16_t)(f->data_in - f->data_returned) <= f->data_window);
-    CHECK((uint16_t)(f->ctrl_in - f->ctrl_returned) <= f->ctrl_window);
+    CHECK(f->data_open >= 0 && f->data_open + f->data_owed <= (int32_t)f->granted);
+    CHECK(f->ctrl_open >= 0 && f->ctrl_open + f->ctrl_owed <= (int32_t)f->ctrl_window);
     CHECK(f->peer_fin <= FLOW_FULL && f->fin_acked <= f->fin_sent);
 }
 
