@@ -10,7 +10,7 @@
 /* ---- Pop ------------------------------------------------------------------------------- */
 
 /* As dp_pop, whatever has to be done; of_demi: as demi_pop. */
-static __attribute__((noinline)) int pop_any(int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
+static __attribute__((noinline)) int pop_any(demi_qtoken_t *qt_out, int32_t qd, bool of_demi) {
     struct dp_conn *c;
 
     if (of_demi && !dp_process_ready())
@@ -27,19 +27,18 @@ static __attribute__((noinline)) int pop_any(int32_t qd, demi_qtoken_t *qt_out, 
 }
 
 /* The same; locked, if not NULL, is to be unlocked. */
-COLD int pop_unlocked(struct dp_engine *locked, int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
+COLD int pop_unlocked(demi_qtoken_t *qt_out, int32_t qd, struct dp_engine *locked, bool of_demi) {
     if (locked)
         (void)unlock(locked);
-    return pop_any(qd, qt_out, of_demi);
+    return pop_any(qt_out, qd, of_demi);
 }
 
 /* As pop_any, locked at entry. */
-static __attribute__((noinline)) int pop_locked(struct dp_conn *c, int32_t qd,
-                                                demi_qtoken_t *qt_out) {
+static __attribute__((noinline)) int pop_locked(demi_qtoken_t *qt_out, int32_t qd, struct dp_conn *c) {
     struct dp_engine *e = c->engine;
 
     if (c == &dp_no_conn) /* the entry stays as it is while its engine is locked */
-        return pop_unlocked(dp_qd_owner(qd), qd, qt_out, false);
+        return pop_unlocked(qt_out, qd, dp_qd_owner(qd), false);
     enter(e);
     int rc = dp_pop_slow(c, qd, qt_out);
     dp_unlock(e);
@@ -47,13 +46,12 @@ static __attribute__((noinline)) int pop_locked(struct dp_conn *c, int32_t qd,
 }
 
 /* The same, if there is no next token or another pop has it: makes room. */
-static __attribute__((noinline)) int next_pop(struct dp_conn *c, int32_t qd,
-                                              demi_qtoken_t *qt_out) {
+static __attribute__((noinline)) int next_pop(demi_qtoken_t *qt_out, int32_t qd, struct dp_conn *c) {
     struct dp_engine *e = c->engine;
 
     enter(e); /* another pop of c, perhaps */
     if (c->fast.no || !TAILQ_EMPTY(&e->held) || !qt_quick_reserve(&e->tokens, &e->quick.pop))
-        return pop_locked(c, qd, qt_out);
+        return pop_locked(qt_out, qd, c);
     e->quick.used = true;
     e->quick.pop_conn = c;
     *qt_out = qt_quick_give(&e->quick.pop);
@@ -61,50 +59,49 @@ static __attribute__((noinline)) int next_pop(struct dp_conn *c, int32_t qd,
 }
 
 /* A pop of c, whose engine is locked. */
-HOT int pop_on(struct dp_conn *c, struct dp_engine *e, int32_t qd, demi_qtoken_t *qt_out) {
+HOT int pop_on(demi_qtoken_t *qt_out, int32_t qd, struct dp_conn *c, struct dp_engine *e) {
     if (DP_UNLIKELY(c->fast.no))
-        return pop_locked(c, qd, qt_out);
+        return pop_locked(qt_out, qd, c);
     if (DP_UNLIKELY(!e->quick.pop.next))
-        return next_pop(c, qd, qt_out);
+        return next_pop(qt_out, qd, c);
     e->quick.pop_conn = c;
     *qt_out = qt_quick_give(&e->quick.pop);
     return leave(e);
 }
 
-HOT int pop(int32_t qd, demi_qtoken_t *qt_out, bool of_demi) {
+HOT int pop(demi_qtoken_t *qt_out, int32_t qd, bool of_demi) {
     struct dp_engine *e;
 
     if (DP_UNLIKELY(!qt_out))
-        return pop_any(qd, qt_out, of_demi);
+        return pop_any(qt_out, qd, of_demi);
     struct dp_conn *c;
 
     if (DP_UNLIKELY(!lock_conn(qd, &e, &c)))
-        return pop_unlocked(e, qd, qt_out, of_demi);
-    return pop_on(c, e, qd, qt_out);
+        return pop_unlocked(qt_out, qd, e, of_demi);
+    return pop_on(qt_out, qd, c, e);
 }
 
 int dp_pop(int32_t qd, demi_qtoken_t *qt_out) {
-    return pop(qd, qt_out, false);
+    return pop(qt_out, qd, false);
 }
 
 /* As demi_pop, if it is not one on the thread's engine. */
-static __attribute__((noinline)) int pop_elsewhere(struct dp_engine *locked, int32_t qd,
-                                                   demi_qtoken_t *qt_out) {
+static __attribute__((noinline)) int pop_elsewhere(demi_qtoken_t *qt_out, int32_t qd, struct dp_engine *locked) {
     if (locked)
         (void)unlock(locked);
-    return pop(qd, qt_out, true);
+    return pop(qt_out, qd, true);
 }
 
 int demi_pop(demi_qtoken_t *qt_out, int qd) {
     struct dp_engine *e;
 
     if (DP_UNLIKELY(!qt_out))
-        return pop_any(qd, qt_out, true);
+        return pop_any(qt_out, qd, true);
     struct dp_conn *c;
 
     if (DP_UNLIKELY(!lock_own(qd, &e, &c)))
-        return pop_elsewhere(e, qd, qt_out);
-    return pop_on(c, e, qd, qt_out);
+        return pop_elsewhere(qt_out, qd, e);
+    return pop_on(qt_out, qd, c, e);
 }
 
 /* ---- Completions ----------------------------------------------------------------------- */
@@ -632,7 +629,7 @@ int demi_wait_any(demi_qresult_t *qr_out, int *ready_offset, const demi_qtoken_t
 /* ---- Free ------------------------------------------------------------------------------ */
 
 /* As dp_sgafree, whatever has to be done. */
-COLD int sgafree_slow(struct dp_engine *e, const demi_sgarray_t *sga) {
+COLD int sgafree_slow(const demi_sgarray_t *sga, struct dp_engine *e) {
     int rc;
 
     if (!sga)
@@ -651,29 +648,29 @@ COLD int sgafree_slow(struct dp_engine *e, const demi_sgarray_t *sga) {
 
 /* As demi_sgafree, whatever has to be done. */
 COLD int sgafree_any(const demi_sgarray_t *sga) {
-    return dp_process_ready() ? sgafree_slow(dp_process_engine(), sga) : ENOSYS;
+    return dp_process_ready() ? sgafree_slow(sga, dp_process_engine()) : ENOSYS;
 }
 
 /* The same, locked at entry. */
-COLD int sgafree_unlock(struct dp_engine *e, const demi_sgarray_t *sga) {
+COLD int sgafree_unlock(const demi_sgarray_t *sga, struct dp_engine *e) {
     dp_unlock(e);
-    return sgafree_slow(e, sga);
+    return sgafree_slow(sga, e);
 }
 
 /* e may be NULL if it is not of_demi. */
-HOT int sgafree(struct dp_engine *e, demi_sgarray_t *sga, bool of_demi) {
+HOT int sgafree(demi_sgarray_t *sga, struct dp_engine *e, bool of_demi) {
     if (DP_UNLIKELY(!sga || (!of_demi && !e) || __atomic_load_n(&dp_starving, __ATOMIC_RELAXED) ||
                     !dp_mutex_try(&e->lock)))
-        return of_demi ? sgafree_any(sga) : sgafree_slow(e, sga);
+        return of_demi ? sgafree_any(sga) : sgafree_slow(sga, e);
     if (DP_UNLIKELY(!arena_sgafree_fast(&e->cache, sga)))
-        return sgafree_unlock(e, sga);
+        return sgafree_unlock(sga, e);
     return leave(e);
 }
 
 int dp_sgafree(struct dp_engine *e, demi_sgarray_t *sga) {
-    return sgafree(e, sga, false);
+    return sgafree(sga, e, false);
 }
 
 int demi_sgafree(demi_sgarray_t *sga) {
-    return sgafree(dp_process_mine, sga, true);
+    return sgafree(sga, dp_process_mine, true);
 }

@@ -8,8 +8,7 @@
 /* ---- Push ------------------------------------------------------------------------------ */
 
 /* As dp_push, whatever has to be done; of_demi: as demi_push. */
-static __attribute__((noinline)) int push_any(int32_t qd, const demi_sgarray_t *sga,
-                                              demi_qtoken_t *qt_out, bool of_demi) {
+static __attribute__((noinline)) int push_any(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, bool of_demi) {
     struct dp_conn *c;
 
     if (of_demi && !dp_process_ready())
@@ -26,20 +25,18 @@ static __attribute__((noinline)) int push_any(int32_t qd, const demi_sgarray_t *
 }
 
 /* The same; locked, if not NULL, is to be unlocked. */
-COLD int push_unlocked(struct dp_engine *locked, int32_t qd, const demi_sgarray_t *sga,
-                       demi_qtoken_t *qt_out, bool of_demi) {
+COLD int push_unlocked(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_engine *locked, bool of_demi) {
     if (locked)
         (void)unlock(locked);
-    return push_any(qd, sga, qt_out, of_demi);
+    return push_any(qt_out, qd, sga, of_demi);
 }
 
 /* As push_any, locked at entry. */
-static __attribute__((noinline)) int push_locked(struct dp_conn *c, int32_t qd,
-                                                 const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+static __attribute__((noinline)) int push_locked(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c) {
     struct dp_engine *e = c->engine;
 
     if (c == &dp_no_conn) /* the entry stays as it is while its engine is locked */
-        return push_unlocked(dp_qd_owner(qd), qd, sga, qt_out, false);
+        return push_unlocked(qt_out, qd, sga, dp_qd_owner(qd), false);
     enter(e);
     int rc = dp_push_slow(c, qd, sga, qt_out);
     dp_unlock(e);
@@ -143,15 +140,14 @@ HOT int post(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint32_t len, u
  * the second push since somebody waited; the array is not one that begins where its allocation
  * does, or is not known; a token is to be made, or it is time to signal a send.
  */
-static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
-                                                 const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+static __attribute__((noinline)) int push_second(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c) {
     struct dp_engine *e = c->engine;
     uint32_t len = sga->sga_segs[0].sgaseg_len;
     bool second = c->fast.turn == e->activity;
 
     /* More than two are a burst. */
     if ((second && c->fast.again == e->activity) || c->flow.data_credit == 0)
-        return push_locked(c, qd, sga, qt_out);
+        return push_locked(qt_out, qd, sga, c);
     uint8_t *buf = (uint8_t *)sga->sga_segs[0].sgaseg_buf, *header = buf - ARENA_LEAD;
     if (!arena_check_fast(&e->cache, sga, len)) {
         if (arena_check_cached(&e->cache, sga))
@@ -159,7 +155,7 @@ static __attribute__((noinline)) int push_second(struct dp_conn *c, int32_t qd,
         header = c->fast.header;
     }
     if ((!e->quick.push.next && !next_push(e)) || (c->fast.room == 0 && !make_room(c)))
-        return push_locked(c, qd, sga, qt_out);
+        return push_locked(qt_out, qd, sga, c);
     c->flow.data_credit--;
     c->fast.room--;
     c->fast.turn = e->activity;
@@ -191,13 +187,13 @@ HOT int post_lone(struct dp_engine *e, struct dp_conn *c, int32_t qd, const demi
 
 /* The rest of push_on: credit has been taken, but there was no room, and none has been taken. */
 static __attribute__((noinline)) int
-push_without_room(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
+push_without_room(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c) {
     uint32_t len = sga->sga_segs[0].sgaseg_len;
 
     c->fast.room = 0;
     if (DP_UNLIKELY(!make_room(c))) {
         c->flow.data_credit++; /* not used */
-        return push_locked(c, qd, sga, qt_out);
+        return push_locked(qt_out, qd, sga, c);
     }
     c->fast.room--;
     int rc = post_lone(c->engine, c, qd, sga, len, qt_out);
@@ -206,18 +202,17 @@ push_without_room(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi
 }
 
 /* A push on c, whose engine is locked. */
-HOT int push_on(struct dp_conn *c, struct dp_engine *e, int32_t qd, const demi_sgarray_t *sga,
-                demi_qtoken_t *qt_out) {
+HOT int push_on(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c, struct dp_engine *e) {
     uint32_t len = sga->sga_segs[0].sgaseg_len;
     if (DP_UNLIKELY(len - 1 >= c->fast.now))
-        return push_locked(c, qd, sga, qt_out);
+        return push_locked(qt_out, qd, sga, c);
     /* If there is a next token, somebody has waited since the last push. */
     if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga, len) || !e->quick.push.next))
-        return push_second(c, qd, sga, qt_out);
+        return push_second(qt_out, qd, sga, c);
     if (DP_UNLIKELY(!flow_take_credit(&c->flow)))
-        return push_locked(c, qd, sga, qt_out);
+        return push_locked(qt_out, qd, sga, c);
     if (DP_UNLIKELY(--c->fast.room < 0))
-        return push_without_room(c, qd, sga, qt_out);
+        return push_without_room(qt_out, qd, sga, c);
     int rc = post_lone(e, c, qd, sga, len, qt_out);
     if (DP_UNLIKELY(rc))
         return push_refused(c, c->fast.send_sge[0].length - FRAME_HEADER_SIZE, rc);
@@ -225,39 +220,37 @@ HOT int push_on(struct dp_conn *c, struct dp_engine *e, int32_t qd, const demi_s
     return leave_done(e);
 }
 
-HOT int push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out, bool of_demi) {
+HOT int push(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, bool of_demi) {
     struct dp_engine *e;
 
     if (DP_UNLIKELY(!sga || !qt_out))
-        return push_any(qd, sga, qt_out, of_demi);
+        return push_any(qt_out, qd, sga, of_demi);
     struct dp_conn *c;
 
     if (DP_UNLIKELY(!lock_conn(qd, &e, &c)))
-        return push_unlocked(e, qd, sga, qt_out, of_demi);
-    return push_on(c, e, qd, sga, qt_out);
+        return push_unlocked(qt_out, qd, sga, e, of_demi);
+    return push_on(qt_out, qd, sga, c, e);
 }
 
 /* As demi_push, if it is not one on the thread's engine. */
-static __attribute__((noinline)) int push_elsewhere(struct dp_engine *locked, int32_t qd,
-                                                    const demi_sgarray_t *sga,
-                                                    demi_qtoken_t *qt_out) {
+static __attribute__((noinline)) int push_elsewhere(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_engine *locked) {
     if (locked)
         (void)unlock(locked);
-    return push(qd, sga, qt_out, true);
+    return push(qt_out, qd, sga, true);
 }
 
 int dp_push(int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out) {
-    return push(qd, sga, qt_out, false);
+    return push(qt_out, qd, sga, false);
 }
 
 int demi_push(demi_qtoken_t *qt_out, int qd, const demi_sgarray_t *sga) {
     struct dp_engine *e;
 
     if (DP_UNLIKELY(!sga || !qt_out))
-        return push_any(qd, sga, qt_out, true);
+        return push_any(qt_out, qd, sga, true);
     struct dp_conn *c;
 
     if (DP_UNLIKELY(!lock_own(qd, &e, &c)))
-        return push_elsewhere(e, qd, sga, qt_out);
-    return push_on(c, e, qd, sga, qt_out);
+        return push_elsewhere(qt_out, qd, sga, e);
+    return push_on(qt_out, qd, sga, c, e);
 }
