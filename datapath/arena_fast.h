@@ -120,6 +120,11 @@ ARENA_HOT bool arena_sgafree_fast(struct arena_cache *cache, const demi_sgarray_
     return true;
 }
 
+/* Whether two addresses of blocks are of one chunk, and so have one key; false also if in doubt. */
+ARENA_HOT bool arena_same_chunk(uintptr_t a, uintptr_t b) {
+    return (a ^ b) < ARENA_CHUNK;
+}
+
 /* The local key of a block on a device; 0: ask arena_lkey. */
 ARENA_HOT uint64_t arena_key_fast(const struct arena_block *b, uint32_t slot) {
     return __atomic_load_n(&arena_block_chunk(b)->keys[slot], __ATOMIC_ACQUIRE);

@@ -108,6 +108,7 @@ static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
     c->rx_owed_data = p->local.data_window;
     c->rx_owed_ctrl = p->local.ctrl_window;
     c->window_max = window_max(p);
+    c->fast.look = c->busy_lists = DP_BUSY_LISTS;
     c->frame_limits =
         (struct frame_limits){.recv_size = p->local.recv_size, .max_message = p->local.max_message};
     c->cookie = p->cookie;
@@ -281,8 +282,8 @@ void dp_conn_settle(struct dp_conn *c) {
     while (c->phase == DP_CONN_OPEN && c->established) {
         if (dp_recv_due(c))
             (void)dp_recv_post(c, false); /* a failure has broken the connection */
-        if (c->phase == DP_CONN_OPEN &&
-            (c->window_short || c->flow.data_owed >= c->flow.data_due))
+        if (c->phase == DP_CONN_OPEN && (c->window_short || c->flow.data_owed >= c->flow.data_due ||
+                                         c->fast.chains >= c->fast.look))
             dp_window_settle(c);
         if (DP_UNLIKELY(c->fetch_read != c->fetch_tail) && c->phase == DP_CONN_OPEN)
             dp_fetch_pump(c);

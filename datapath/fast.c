@@ -34,7 +34,8 @@ COLD int pop_unlocked(demi_qtoken_t *qt_out, int32_t qd, struct dp_engine *locke
 }
 
 /* As pop_any, locked at entry. */
-static __attribute__((noinline)) int pop_locked(demi_qtoken_t *qt_out, int32_t qd, struct dp_conn *c) {
+static __attribute__((noinline)) int pop_locked(demi_qtoken_t *qt_out, int32_t qd,
+                                                struct dp_conn *c) {
     struct dp_engine *e = c->engine;
 
     if (c == &dp_no_conn) /* the entry stays as it is while its engine is locked */
@@ -46,7 +47,8 @@ static __attribute__((noinline)) int pop_locked(demi_qtoken_t *qt_out, int32_t q
 }
 
 /* The same, if there is no next token or another pop has it: makes room. */
-static __attribute__((noinline)) int next_pop(demi_qtoken_t *qt_out, int32_t qd, struct dp_conn *c) {
+static __attribute__((noinline)) int next_pop(demi_qtoken_t *qt_out, int32_t qd,
+                                              struct dp_conn *c) {
     struct dp_engine *e = c->engine;
 
     enter(e); /* another pop of c, perhaps */
@@ -86,7 +88,8 @@ int dp_pop(int32_t qd, demi_qtoken_t *qt_out) {
 }
 
 /* As demi_pop, if it is not one on the thread's engine. */
-static __attribute__((noinline)) int pop_elsewhere(demi_qtoken_t *qt_out, int32_t qd, struct dp_engine *locked) {
+static __attribute__((noinline)) int pop_elsewhere(demi_qtoken_t *qt_out, int32_t qd,
+                                                   struct dp_engine *locked) {
     if (locked)
         (void)unlock(locked);
     return pop(qt_out, qd, true);
@@ -115,19 +118,21 @@ COLD void owe_receive(struct dp_conn *c, uint32_t slot) {
 }
 
 /*
- * Gives a receive, whose message has been handed on, another block, and chains it. False: there is
- * no block, or it has no key.
+ * Gives a receive, whose message has been handed on, another block, and chains it. The key is the
+ * same if the chunk is, which the message keeps alive. False: there is no block, or it has no key.
  */
 HOT bool chain_again(struct dp_conn *c, struct arena_cache_class *cc, struct dp_rx *rx) {
     if (DP_UNLIKELY(cc->n == 0))
         return false;
     struct arena_block *b = arena_take_warmest(cc);
-    uint64_t key = arena_key_fast(b, c->fast.slot);
     rx->block = b;
-    if (DP_UNLIKELY(!key))
-        return false;
+    if (DP_UNLIKELY(!arena_same_chunk(b->addr, rx->sge.addr))) {
+        uint64_t key = arena_key_fast(b, c->fast.slot);
+        if (DP_UNLIKELY(!key))
+            return false;
+        rx->sge.lkey = (uint32_t)key;
+    }
     rx->sge.addr = b->addr;
-    rx->sge.lkey = (uint32_t)key;
     rx->wr.next = c->fast.chain;
     c->fast.chain = &rx->wr;
     return true;
@@ -146,7 +151,7 @@ HOT int post_chain(struct dp_conn *c) {
     return c->ops->post_recv(c->qp, c->fast.chain, &c->engine->bad_recv);
 }
 
-/* The chain has been posted. Whether a CREDIT is due. */
+/* The chain has been posted. Whether a CREDIT is due, or the window to be looked at. */
 HOT bool chain_posted(struct dp_conn *c) {
     uint32_t n = c->fast.list;
 
@@ -154,7 +159,7 @@ HOT bool chain_posted(struct dp_conn *c) {
     c->fast.left = n;
     c->fast.chains++;
     flow_return(&c->flow, n, 0);
-    return flow_data_credit_due(&c->flow);
+    return flow_data_credit_due(&c->flow) || c->fast.chains == c->fast.look;
 }
 
 /* The pop that a caller of demi_wait waits for, and where its result goes. */

@@ -8,7 +8,8 @@
 /* ---- Push ------------------------------------------------------------------------------ */
 
 /* As dp_push, whatever has to be done; of_demi: as demi_push. */
-static __attribute__((noinline)) int push_any(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, bool of_demi) {
+static __attribute__((noinline)) int push_any(demi_qtoken_t *qt_out, int32_t qd,
+                                              const demi_sgarray_t *sga, bool of_demi) {
     struct dp_conn *c;
 
     if (of_demi && !dp_process_ready())
@@ -25,14 +26,16 @@ static __attribute__((noinline)) int push_any(demi_qtoken_t *qt_out, int32_t qd,
 }
 
 /* The same; locked, if not NULL, is to be unlocked. */
-COLD int push_unlocked(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_engine *locked, bool of_demi) {
+COLD int push_unlocked(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga,
+                       struct dp_engine *locked, bool of_demi) {
     if (locked)
         (void)unlock(locked);
     return push_any(qt_out, qd, sga, of_demi);
 }
 
 /* As push_any, locked at entry. */
-static __attribute__((noinline)) int push_locked(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c) {
+static __attribute__((noinline)) int push_locked(demi_qtoken_t *qt_out, int32_t qd,
+                                                 const demi_sgarray_t *sga, struct dp_conn *c) {
     struct dp_engine *e = c->engine;
 
     if (c == &dp_no_conn) /* the entry stays as it is while its engine is locked */
@@ -140,7 +143,8 @@ HOT int post(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint32_t len, u
  * the second push since somebody waited; the array is not one that begins where its allocation
  * does, or is not known; a token is to be made, or it is time to signal a send.
  */
-static __attribute__((noinline)) int push_second(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c) {
+static __attribute__((noinline)) int push_second(demi_qtoken_t *qt_out, int32_t qd,
+                                                 const demi_sgarray_t *sga, struct dp_conn *c) {
     struct dp_engine *e = c->engine;
     uint32_t len = sga->sga_segs[0].sgaseg_len;
     bool second = c->fast.turn == e->activity;
@@ -202,7 +206,8 @@ push_without_room(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, 
 }
 
 /* A push on c, whose engine is locked. */
-HOT int push_on(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c, struct dp_engine *e) {
+HOT int push_on(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c,
+                struct dp_engine *e) {
     uint32_t len = sga->sga_segs[0].sgaseg_len;
     if (DP_UNLIKELY(len - 1 >= c->fast.now))
         return push_locked(qt_out, qd, sga, c);
@@ -233,7 +238,9 @@ HOT int push(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, bool 
 }
 
 /* As demi_push, if it is not one on the thread's engine. */
-static __attribute__((noinline)) int push_elsewhere(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_engine *locked) {
+static __attribute__((noinline)) int push_elsewhere(demi_qtoken_t *qt_out, int32_t qd,
+                                                    const demi_sgarray_t *sga,
+                                                    struct dp_engine *locked) {
     if (locked)
         (void)unlock(locked);
     return push(qt_out, qd, sga, true);

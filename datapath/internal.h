@@ -166,10 +166,17 @@ static inline bool dp_recv_due(const struct dp_conn *c) {
     return c->rx_owed_ctrl || c->rx_owed_data + dp_recv_chained(c) >= c->fast.list || c->starved;
 }
 /*
+ * Receives go in lists of the length that suits the window which the peer knows: it may have used
+ * that up, and nothing but their return lets it go on. Locked.
+ */
+void dp_window_list(struct dp_conn *c);
+/*
  * Says which short ways are open. After every change of what it looks at: dp_conn_settle does it,
  * and until then the connection is dirty. Locked.
  */
 static inline void dp_conn_ways(struct dp_conn *c) {
+    if (DP_UNLIKELY(c->fast.list_of != c->flow.granted))
+        dp_window_list(c);
     bool plain = c->phase == DP_CONN_OPEN && c->fast.most && !c->dirty && !c->pending.head &&
                  !c->rx_owed_data && c->flow.type_out == FRAME_DATA && flow_is_plain(&c->flow);
     c->fast.now = plain ? c->fast.most : 0;

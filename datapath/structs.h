@@ -28,6 +28,7 @@
 #define DP_RECV_LIST FLOW_LIST_MAX /* and of receives */
 #define DP_TX_AT_ONCE 3u           /* pushes of a burst that never wait for others: send.c */
 #define DP_MIN_SEND_DEPTH 8
+#define DP_BUSY_LISTS 64 /* lists of receives until it is seen whether a connection is busy */
 #define DP_TURN 16       /* polls of an awaited CQ for one of another */
 #define DP_SPIN_NS 20000 /* default of dp_config.spin_ns */
 
@@ -203,9 +204,11 @@ struct dp_conn {
          * with other blocks, until a list lacks no more; they are in rx_posted, but not posted.
          */
         uint32_t list;
-        uint32_t left; /* as many are missing in the chain */
+        uint32_t left;    /* as many are missing in the chain */
+        uint16_t list_of; /* the window that list is for */
         struct ibv_recv_wr *chain;
-        uint64_t chains; /* posted */
+        uint64_t chains; /* posted, */
+        uint64_t look;   /* and with so many it is time to look at the window */
         struct ibv_sge send_sge[2];
         struct ibv_send_wr send;
         uint8_t header[FRAME_HEADER_SIZE];
@@ -278,7 +281,9 @@ struct dp_conn {
     bool window_tried;    /* to grow; the last time */
     uint16_t window_mark; /* with this flow.seq_in */
     uint64_t window_pops; /* fast.pops when a CREDIT was due last, */
-    uint64_t window_naps; /* and naps of the engine */
+    uint64_t window_naps; /* and naps of the engine, */
+    uint64_t busy_naps;   /* and those when fast.look was set */
+    uint32_t busy_lists;  /* chains until the next look */
     uint32_t reads;       /* READs in flight, */
     uint32_t read_depth;  /* and at most */
     uint64_t reading;     /* bytes of the READs in flight */

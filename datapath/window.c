@@ -2,11 +2,13 @@
  * The receive window: the tables of a connection's receives, and their growth with traffic.
  *
  * A window is as small as the hello said until traffic shows that a larger one pays, in one
- * of two ways. The peer says that a message had to wait for a receive, while the application
+ * of three ways. The peer says that a message had to wait for a receive, while the application
  * here keeps up. Or a bare CREDIT is due for half a window of messages all of which found
  * their pop waiting, and nobody slept meanwhile: CREDITs are then what one-way traffic costs
- * beside its messages. An application that lets messages lie never makes a window grow, nor
- * does ping-pong, in which no message waits and no CREDIT goes.
+ * beside its messages. Or the connection is busy: message after message finds its pop waiting, and
+ * nobody has slept for a long time. It gets a window of BUSY_WINDOW, so that receives are posted in
+ * longer lists, and tells the peer by its next message: no CREDIT goes in ping-pong. An application
+ * that lets messages lie never makes a window grow.
  *
  * A window doubles, up to its ceiling and what the CQ has room for; that is tried at most once
  * for each window of messages. It never shrinks: the peer counts on what it has been told.
@@ -14,6 +16,8 @@
 #include "internal.h"
 
 #include <stdlib.h>
+
+#define BUSY_WINDOW 32u
 
 /* Smallest power of two that is at least n. */
 static uint32_t pow2(uint32_t n) {
@@ -41,6 +45,8 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
         return ENOMEM;
     }
     dp_recv_unchain(c); /* work requests move */
+    if (!c->rx_count)
+        c->fast.list = c->fast.left = flow_data_list((uint16_t)data_window);
     /* Slots keep their numbers, which work requests name; the lowest free one is used next. */
     uint32_t n = 0;
     for (uint32_t i = slots; i-- > c->rx_count;)
@@ -68,7 +74,6 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
     c->in_mask = in - 1;
     c->fetches = fetch;
     c->fetch_mask = fetches - 1;
-    c->fast.list = c->fast.left = flow_data_list((uint16_t)data_window);
     return 0;
 }
 
@@ -79,6 +84,17 @@ void dp_window_free(struct dp_conn *c) {
     free(c->fetches);
 }
 
+void dp_window_list(struct dp_conn *c) {
+    uint32_t list = flow_data_list(c->flow.granted);
+
+    if (!c->established)
+        return;
+    c->fast.list_of = c->flow.granted;
+    /* It never gets shorter. */
+    c->fast.left += list - c->fast.list;
+    c->fast.list = list;
+}
+
 void dp_window_waited(struct dp_conn *c) {
     uint32_t ahead = c->in_tail - c->in_head, window = c->flow.data_window;
     /* A small one is returned as a whole, so that a slow application has none ahead then, either.
@@ -86,6 +102,10 @@ void dp_window_waited(struct dp_conn *c) {
     uint32_t slack = window < 8 ? 0 : window / 4 + 1;
 
     c->window_short |= ahead < c->pops.len + slack;
+    if (flow_told_later(&c->flow)) { /* but there may be no message soon */
+        flow_tell_now(&c->flow);
+        dp_conn_dirty(c);
+    }
 }
 
 /* Posts up to n more receives, and has the peer told of as many. */
@@ -111,9 +131,26 @@ static void grow(struct dp_conn *c, uint32_t n) {
     c->stats.window_grown += posted != 0;
 }
 
+/* It is time to look whether the connection is busy. */
+static bool busy(struct dp_conn *c) {
+    bool slept = c->busy_naps != c->engine->naps;
+
+    c->fast.look = c->fast.chains + c->busy_lists;
+    c->busy_naps = c->engine->naps;
+    return !slept;
+}
+
+/* Whether a busy connection's window can double, of all of which the peer knows. */
+static bool may_double(const struct dp_conn *c) {
+    uint32_t window = c->flow.data_window, most = c->window_max;
+
+    return 2 * window <= (most < BUSY_WINDOW ? most : BUSY_WINDOW) && c->flow.granted == window &&
+           c->cq->depth - c->cq->used >= window;
+}
+
 void dp_window_settle(struct dp_conn *c) {
     const struct flow *f = &c->flow;
-    bool pays = c->window_short;
+    bool pays = c->window_short, later = false;
 
     c->window_short = false;
     if (f->data_owed >= f->data_due && !c->pending.head) {
@@ -123,8 +160,12 @@ void dp_window_settle(struct dp_conn *c) {
         c->window_naps = c->engine->naps;
     }
     uint32_t window = f->data_window;
+    if (c->fast.chains >= c->fast.look && busy(c) && !pays)
+        pays = later = may_double(c);
     if (!pays || window >= c->window_max || c->starved || flow_drops(f) || !flow_expects_data(f) ||
         (c->window_tried && (uint16_t)(f->seq_in - c->window_mark) < window))
         return;
     grow(c, window < c->window_max - window ? window : c->window_max - window);
+    if (later)
+        (void)flow_tell_later(&c->flow); /* unless it has grown by less */
 }

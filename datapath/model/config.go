@@ -20,6 +20,8 @@ type Config struct {
 	Pings    [2]bool      // keepalive may send PINGs
 	Grows    [2]int       // data receives added to the window, at most
 	GrowBy   int          // so many at once; 0: one
+	Doubles  [2]Doubling  // how the window may double, besides
+	Doubled  int          // data receives added by that and by Grows, at most
 	Lists    int          // receives of popped messages are returned in lists of so many; 0: one by one
 	Keeps    bool         // they are returned with a DONE or RESET, or when the caller says so, and not before
 	Mode     Mode         // restricts who pushes when
@@ -50,6 +52,16 @@ const (
 	Eager Sizes = iota // by DATA
 	Large              // by RTS
 	Mixed
+)
+
+// Doubling says how a window may double.
+type Doubling uint8
+
+// The ways of a window that doubles.
+const (
+	NeverDoubles     Doubling = iota
+	DoublesByMessage          // the next message says so
+	DoublesAnyhow             // or a CREDIT after all
 )
 
 // CloseKind says which closes an application may ask for.
@@ -100,5 +112,6 @@ const (
 	KeepsDropped                // a full close does not return the receives of dropped messages
 	FinAckBeforeReads           // FIN_ACK does not wait for RDMA READs
 	ReadsWaitForPops            // after a FIN, RDMA READs still wait for pops
+	DueBeforeTold               // the threshold of a doubled window counts before the peer knows of it
 	AnsweredTooLate             // a large message's receive is returned before its DONE or RESET is sent
 )

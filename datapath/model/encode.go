@@ -11,6 +11,8 @@ import "catmint/datapath/internal/cwire"
 const (
 	codeFinFull    = uint8(cwire.TypeLast) + 1
 	codeFinAckFull = uint8(cwire.TypeLast) + 2
+
+	codeDoubled = uint8(cwire.TypeLast) + 3 // of DATA, and one more of RTS
 )
 
 func bit(b bool) uint8 {
@@ -34,7 +36,7 @@ func (s *State) encode(key []byte, first int) []byte {
 			uint8(f.PeerFin)|uint8(f.PeerFinAck)<<2|uint8(f.PeerAdded)<<4,
 			uint8(f.Added)|uint8(f.AddedTold())<<4,
 			f.PingSent|f.PongOwed<<1|bit(e.popWaits)<<2|bit(e.gone)<<3|bit(e.disconnected)<<4|
-				bit(e.cut)<<5,
+				bit(e.cut)<<5|bit(f.ToldLater())<<6,
 			uint8(f.RTSOpen)|uint8(f.RTSOwed)<<4,
 			uint8(e.dones)|uint8(e.resets)<<4,
 			uint8(e.late)|uint8(e.kept)<<4,
@@ -57,11 +59,12 @@ func (s *State) encode(key []byte, first int) []byte {
 		for k := range s.Ch[i].n {
 			h := &s.Ch[i].frames[k]
 			code := uint8(h.Type)
-			if h.Flags != 0 {
-				code = codeFinFull
-				if h.Type == cwire.FinAck {
-					code = codeFinAckFull
-				}
+			switch {
+			case h.Flags == 0:
+			case h.Type.IsData():
+				code = codeDoubled + bit(h.Type == cwire.RTS)
+			default:
+				code = codeFinFull + bit(h.Type == cwire.FinAck)
 			}
 			var added uint8
 			if h.Type == cwire.Credit {
@@ -104,6 +107,7 @@ func (c *Config) decode(key []byte) State {
 		f.Added, f.Granted = uint16(b&15), uint16(b>>4) // rebuild adds the hello's
 		b = next()
 		f.PingSent, f.PongOwed = b&1, b>>1&1
+		f.TypeOut = uint16(cwire.Data) | uint16(b>>6&1*cwire.FlagDoubled)<<8
 		e.popWaits, e.gone, e.disconnected, e.cut = b>>2&1 != 0, b>>3&1 != 0, b>>4&1 != 0, b>>5&1 != 0
 		b = next()
 		f.RTSOpen, f.RTSOwed = uint32(b&15), uint32(b>>4)
@@ -150,6 +154,10 @@ func decodeFrame(code, counts uint8) cwire.Frame {
 		h.Type, h.Flags = cwire.Fin, cwire.FlagFull
 	case codeFinAckFull:
 		h.Type, h.Flags = cwire.FinAck, cwire.FlagFull
+	case codeDoubled:
+		h.Type, h.Flags = cwire.Data, cwire.FlagDoubled
+	case codeDoubled + 1:
+		h.Type, h.Flags = cwire.RTS, cwire.FlagDoubled
 	}
 	switch h.Type {
 	case cwire.Credit:
@@ -172,6 +180,9 @@ func (c *Config) rebuild(s *State, i int) {
 	f.DataWindow, f.PeerDataWindow = data+f.Added, peerData+f.PeerAdded
 	f.Granted += data
 	f.DataDue, f.CtrlDue = cwire.DataDueFor(f.DataWindow), cwire.CtrlDueFor(ctrl)
+	if f.ToldLater() && c.Wrong != DueBeforeTold {
+		f.DataDue = cwire.DataDueFor(f.Granted)
+	}
 	f.CtrlReserve = 1
 	c.override(f, i)
 

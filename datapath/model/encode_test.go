@@ -24,6 +24,10 @@ func TestARebuiltStateBehavesAsTheOneStored(t *testing.T) {
 			DataWindow: 4, CtrlWindow: 4, Pushes: [2]int{2, 1}, Closes: closing, Sizes: [2]Sizes{Mixed, Mixed},
 			Grows: [2]int{4, 2}, GrowBy: 2, Lists: 2,
 		},
+		{
+			DataWindow: 2, CtrlWindow: 4, Pushes: [2]int{2, 1}, Sizes: [2]Sizes{Mixed, Mixed},
+			Grows: [2]int{6, 2}, GrowBy: 2, Doubles: [2]Doubling{DoublesAnyhow, DoublesByMessage}, Doubled: 6,
+		},
 	} {
 		rng := rand.New(rand.NewPCG(1, 2)) // the same walks every time
 		for range 15 {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -99,7 +100,12 @@ type pairing struct {
 	held   [2]bool // pushes are held back
 	sent   [2][]cwire.Frame
 	log    []string
+
+	*doublings
 }
+
+// doublings counts windows that have doubled, and of these those that were told by a CREDIT after all.
+type doublings struct{ doubled, urged int }
 
 func (p *pairing) views() *[2]cwire.View {
 	return &[2]cwire.View{p.s.E[0].Flow.View(p.s.E[0].nPending > 0), p.s.E[1].Flow.View(p.s.E[1].nPending > 0)}
@@ -123,7 +129,7 @@ func (p *pairing) try(i int, a Action) (bool, error) {
 // control frame has come.
 func (p *pairing) settle(i int, s *seen, ctrl bool) error {
 	e := &p.s.E[i]
-	list := int(cwire.DataListFor(e.Flow.DataWindow))
+	list := int(cwire.DataListFor(e.Flow.Granted))
 	for p.waits[i] > 0 {
 		if e.nQueue == 0 && e.Flow.PeerFin != cwire.Open {
 			p.waits[i]-- // the end
@@ -146,6 +152,18 @@ func (p *pairing) settle(i int, s *seen, ctrl bool) error {
 	}
 	if ctrl {
 		e.returnKept()
+	}
+	later := s.flow[i].ToldLater() || slices.ContainsFunc(s.sent[i], doubled)
+	if later && !e.Flow.ToldLater() {
+		if ok, err := p.try(i, Double); !ok || err != nil {
+			return fmt.Errorf("the window of side %d doubles when it must not: %w", i, err)
+		}
+		p.doubled++
+	} else if !later && e.Flow.ToldLater() && e.Flow.Added == s.flow[i].Added {
+		if ok, err := p.try(i, TellNow); !ok || err != nil {
+			return fmt.Errorf("side %d tells: %w", i, err)
+		}
+		p.urged++
 	}
 	for e.Flow.Added != s.flow[i].Added {
 		if ok, err := p.try(i, Grow); !ok || err != nil {
@@ -192,6 +210,8 @@ func (p *pairing) found(i int, s *seen) error {
 	return p.settle(i, s, ctrl)
 }
 
+func doubled(h cwire.Frame) bool { return h.Type.IsData() && h.Flags&cwire.FlagDoubled != 0 }
+
 // agree compares everything that can be seen.
 func (p *pairing) agree(s *seen) error {
 	for i := range 2 {
@@ -209,7 +229,7 @@ func (p *pairing) agree(s *seen) error {
 				want.Length = got.Length
 			}
 			if want.Type.IsData() {
-				want.Flags = got.Flags // a hint: it waited for credit
+				want.Flags |= got.Flags & cwire.FlagWaited // a hint: it waited for credit
 			}
 			if want.Type == cwire.Ping || want.Type == cwire.Pong {
 				want.Arg = got.Arg
@@ -220,7 +240,7 @@ func (p *pairing) agree(s *seen) error {
 		}
 		p.sent[i] = nil
 		// What a PING says, and whether a message waited, is the engine's business.
-		s.flow[i].TypeOut = e.Flow.TypeOut
+		s.flow[i].TypeOut &^= cwire.FlagWaited << 8
 		s.flow[i].PingArg, s.flow[i].PongArg = e.Flow.PingArg, e.Flow.PongArg
 		if s.flow[i] != e.Flow {
 			return fmt.Errorf("side %d\nengine %+v\nmodel  %+v", i, s.flow[i], e.Flow)
@@ -230,13 +250,15 @@ func (p *pairing) agree(s *seen) error {
 }
 
 // life is one random connection, the same on both.
-func life(e *engine, seed uint64, steps int) (err error) {
+func life(e *engine, seed uint64, steps int, all *doublings) (err error) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	data, ctrl := 1+rng.IntN(8), 4+rng.IntN(3)
 	most := max(data, rng.IntN(maxQueue+1))
-	p := &pairing{c: Config{
+	p := &pairing{doublings: all, c: Config{
 		DataWindow: data, CtrlWindow: ctrl, Pushes: [2]int{maxPending, maxPending}, Sizes: [2]Sizes{Mixed, Mixed},
-		Closes: [2]CloseKind{ClosesAnyhow, ClosesAnyhow}, Pings: [2]bool{true, true}, Grows: [2]int{most - data, most - data}, Prefetch: true, Keeps: true,
+		Closes: [2]CloseKind{ClosesAnyhow, ClosesAnyhow}, Pings: [2]bool{true, true},
+		Grows: [2]int{most - data, most - data}, Doubles: [2]Doubling{DoublesAnyhow, DoublesAnyhow}, Doubled: most - data,
+		Prefetch: true, Keeps: true,
 	}}
 	if p.s, err = newState(&p.c); err != nil {
 		return err
@@ -361,14 +383,20 @@ func TestTheEngineDoesAsTheModelDoes(t *testing.T) {
 	if os.Getenv("CATMINT_LONG") != "" {
 		lives, steps = 1000, 2000
 	}
-	first := uint64(1)
+	first, seen := uint64(1), doublings{}
 	if *seedFlag != 0 {
 		first, lives = *seedFlag, 1
 	}
 	for seed := first; seed < first+lives; seed++ {
-		if err := life(e, seed, steps); err != nil {
+		err := life(e, seed, steps, &seen)
+		if err != nil {
 			t.Fatalf("seed %d: %v\n(go test ./datapath/model -run TheEngineDoes -seed %d)", seed, err, seed)
 		}
+	}
+	if *seedFlag == 0 {
+		t.Logf("%+v", seen)
+		require.NotZero(t, seen.doubled)
+		require.NotZero(t, seen.urged)
 	}
 	require.NoError(t, e.in.Close())
 	require.NoError(t, e.cmd.Wait(), e.err.String())

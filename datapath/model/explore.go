@@ -94,7 +94,8 @@ func (c *Config) symmetric() bool {
 	otherData, otherCtrl := c.windows(1)
 	return c.Mode == Free && data == otherData && ctrl == otherCtrl &&
 		c.Pushes[0] == c.Pushes[1] && c.Sizes[0] == c.Sizes[1] &&
-		c.Closes[0] == c.Closes[1] && c.Pings[0] == c.Pings[1] && c.Grows[0] == c.Grows[1]
+		c.Closes[0] == c.Closes[1] && c.Pings[0] == c.Pings[1] && c.Grows[0] == c.Grows[1] &&
+		c.Doubles[0] == c.Doubles[1]
 }
 
 // insert stores s unless it is known.

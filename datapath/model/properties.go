@@ -73,6 +73,9 @@ func checkTold(f, p *cwire.Flow, back *Channel) error {
 		if h.Type == cwire.Credit {
 			added = uint16(h.Arg)
 		}
+		if h.Type.IsData() && h.Flags&cwire.FlagDoubled != 0 {
+			added += f.PeerDataWindow - f.PeerAdded + added
+		}
 	}
 	switch {
 	case data != p.DataTold() || ctrl != p.CtrlTold() || added != p.AddedTold():

@@ -22,14 +22,16 @@ type proof struct {
 }
 
 var (
-	both      = [2]bool{true, true}
-	closing   = [2]CloseKind{ClosesAnyhow, ClosesAnyhow}
-	allLarge  = [2]Sizes{Large, Large}
-	allMixed  = [2]Sizes{Mixed, Mixed}
-	growing   = [2]int{1, 1}
-	eachOne   = [2]int{1, 1}
-	eachTwo   = [2]int{2, 2}
-	firstOnly = [2]int{2, 0}
+	both         = [2]bool{true, true}
+	closing      = [2]CloseKind{ClosesAnyhow, ClosesAnyhow}
+	allLarge     = [2]Sizes{Large, Large}
+	allMixed     = [2]Sizes{Mixed, Mixed}
+	growing      = [2]int{1, 1}
+	byMessage    = [2]Doubling{DoublesByMessage, DoublesByMessage}
+	secondAnyhow = [2]Doubling{NeverDoubles, DoublesAnyhow}
+	eachOne      = [2]int{1, 1}
+	eachTwo      = [2]int{2, 2}
+	firstOnly    = [2]int{2, 0}
 )
 
 var proofs = []proof{
@@ -151,6 +153,32 @@ var proofs = []proof{
 		c:       Config{Pushes: firstOnly, Grows: [2]int{0, 6}, GrowBy: 2},
 		windows: []int{1, 2},
 		long:    []int{3, 4},
+	},
+	{
+		name:    "in ping-pong the window doubles without a CREDIT",
+		c:       Config{Pushes: eachOne, Mode: PingPong, Doubles: byMessage, Doubled: 8},
+		windows: []int{4},
+	},
+	{
+		name:    "the window doubles, told by a message or not, while messages flow both ways, engines prompt",
+		c:       Config{Pushes: eachOne, Doubles: secondAnyhow, Doubled: 3, Prompt: true},
+		windows: []int{1, 2},
+		long:    []int{3},
+	},
+	{
+		name: "the window doubles, told by a message or not, while large and small messages flow both ways, engines prompt",
+		c: Config{
+			Pushes: eachOne, Sizes: allMixed, Doubles: secondAnyhow, Doubled: 2, Prompt: true,
+		},
+		long: []int{1},
+	},
+	{
+		name: "the window doubles, told by a message or not, while messages flow both ways and both close, engines prompt",
+		c: Config{
+			Pushes: eachOne, Doubles: secondAnyhow, Doubled: 2, Closes: closing, Prompt: true,
+		},
+		windows: []int{1},
+		long:    []int{2},
 	},
 	{
 		name:    "both windows grow while messages flow both ways, engines prompt",

@@ -20,7 +20,9 @@ const (
 	CloseFull
 	SendPing
 	Grow
-	Cut // the linger time is over
+	Double
+	TellNow // that the window has doubled is not left to the next message
+	Cut     // the linger time is over
 
 	SendData
 	SendCtrl
@@ -33,7 +35,7 @@ const (
 )
 
 var actionNames = [numActions]string{
-	"push", "push large", "pop", "pop waits", "close half", "close full", "keepalive", "grow window",
+	"push", "push large", "pop", "pop waits", "close half", "close full", "keepalive", "grow window", "double window", "tell now",
 	"linger time over", "send data", "send control", "RDMA READ done", "deliver", "disconnect",
 	"see disconnection",
 }
@@ -78,6 +80,25 @@ func (c *Config) try(s *State, st Step, views *[2]cwire.View) (ok bool, sent cwi
 			return false, 0, nil
 		}
 		return true, 0, e.Flow.Add(uint32(by))
+	case Double:
+		by := e.Flow.DataWindow
+		if c.Doubles[i] == NeverDoubles || int(e.Flow.Added+by) > c.Doubled || !v.ExpectsData || e.Flow.Granted != by {
+			return false, 0, nil
+		}
+		if err := e.Flow.Add(uint32(by)); err != nil {
+			return true, 0, err
+		}
+		ok = e.Flow.TellLater()
+		if c.Wrong == DueBeforeTold {
+			e.Flow.DataDue = cwire.DataDueFor(e.Flow.DataWindow)
+		}
+		return ok, 0, nil
+	case TellNow:
+		if c.Doubles[i] != DoublesAnyhow || !e.Flow.ToldLater() {
+			return false, 0, nil
+		}
+		e.Flow.TellNow()
+		return true, 0, nil
 	case Cut:
 		return c.tryCut(s, i, v), 0, nil
 	case SendData:

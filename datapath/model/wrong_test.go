@@ -41,6 +41,11 @@ func TestWrongRulesAreFound(t *testing.T) {
 			says: "deadlock: side 0 has pushes waiting",
 		},
 		{
+			name: "a doubled window's threshold may be more than the peer knows of",
+			c:    Config{Wrong: DueBeforeTold, Pushes: eachOne, Doubles: byMessage, Doubled: 2},
+			says: "deadlock: side 1 has pushes waiting",
+		},
+		{
 			name: "CREDIT whenever the peer is out costs one for every pop",
 			c:    Config{Wrong: CreditWhenOut, DataWindow: 4, Pushes: firstOnly},
 			says: "more than one bare CREDIT for half a window",

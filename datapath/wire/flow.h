@@ -185,6 +185,30 @@ static inline void flow_return(struct flow *f, uint32_t data, uint32_t ctrl) {
     f->ctrl_owed = (uint16_t)(f->ctrl_owed + ctrl);
 }
 
+/* Whether the next message says that the window has grown. */
+static inline bool flow_told_later(const struct flow *f) {
+    return f->type_out & FRAME_F_DOUBLED << 8;
+}
+
+/* A CREDIT says that the window has grown, if anything has yet to say so. */
+static inline void flow_tell_now(struct flow *f) {
+    f->type_out &= (uint16_t) ~(FRAME_F_DOUBLED << 8);
+    f->data_due = flow_data_due(f->data_window);
+}
+
+/*
+ * The next message says it, and no CREDIT is due for that; until then the threshold is that of the
+ * window that the peer knows, which it may have used up. False: that is not just half of what there
+ * is, and nothing has changed.
+ */
+static inline bool flow_tell_later(struct flow *f) {
+    if (f->data_window != 2u * f->granted)
+        return false;
+    f->type_out |= FRAME_F_DOUBLED << 8;
+    f->data_due = flow_data_due(f->granted);
+    return true;
+}
+
 /*
  * n more data receives have been posted: the window grows, and a CREDIT will say so.
  * EINVAL: the window would exceed FLOW_WINDOW_MAX.
@@ -194,7 +218,8 @@ static inline int flow_add(struct flow *f, uint32_t n) {
         return EINVAL;
     f->data_window = (uint16_t)(f->data_window + n);
     f->added = (uint16_t)(f->added + n);
-    f->data_due = flow_data_due(f->data_window);
+    if (n)
+        flow_tell_now(f);
     return 0;
 }
 
@@ -203,7 +228,7 @@ static inline int flow_add(struct flow *f, uint32_t n) {
  * may let the window grow.
  */
 static inline void flow_wait(struct flow *f) {
-    f->type_out = FRAME_DATA | FRAME_F_WAITED << 8;
+    f->type_out |= FRAME_F_WAITED << 8;
 }
 
 /* ---- Close --------------------------------------------------------------------------- */
@@ -269,7 +294,8 @@ static inline bool flow_may_send_ctrl(const struct flow *f) {
 static inline bool flow_credit_due(const struct flow *f) {
     if (f->ctrl_owed >= f->ctrl_due)
         return true;
-    return flow_expects_data(f) && (f->data_owed >= f->data_due || f->granted != f->data_window);
+    return flow_expects_data(f) &&
+           (f->data_owed >= f->data_due || (f->granted != f->data_window && !flow_told_later(f)));
 }
 
 /* A FIN_ACK is due: a FIN has come, and every RTS before it has had its DONE or RESET. */
@@ -315,6 +341,15 @@ static inline void flow_tell(struct flow *f) {
     memcpy((uint8_t *)f + offsetof(struct flow, data_open), &open, sizeof(open));
     f->data_owed = f->ctrl_owed = 0;
 }
+
+/* A frame tells the peer that the window has grown. */
+static inline void flow_grant(struct flow *f) {
+    f->data_open = (int16_t)(f->data_open + (f->data_window - f->granted));
+    f->granted = f->data_window;
+    if (flow_told_later(f))
+        flow_tell_now(f);
+}
+
 _Static_assert(offsetof(struct flow, ctrl_owed) == offsetof(struct flow, data_owed) + 2 &&
                    offsetof(struct flow, ctrl_open) == offsetof(struct flow, data_open) + 2,
                "what is open lies as what is owed");
@@ -336,6 +371,8 @@ static inline void flow_send(struct flow *f, enum frame_type type, uint32_t leng
     flow_tell(f);
     if (frame_is_data((uint8_t)type)) {
         h->flags = (uint8_t)(f->type_out >> 8);
+        if (flow_told_later(f))
+            flow_grant(f);
         f->type_out = FRAME_DATA;
         f->data_credit--;
     }
@@ -350,8 +387,7 @@ static inline void flow_send(struct flow *f, enum frame_type type, uint32_t leng
     switch (type) {
     case FRAME_CREDIT:
         h->arg = f->added;
-        f->data_open = (int16_t)(f->data_open + (f->data_window - f->granted));
-        f->granted = f->data_window;
+        flow_grant(f);
         break;
     case FRAME_FIN:
         f->fin_sent = f->fin_want;
@@ -379,19 +415,23 @@ static inline void flow_send(struct flow *f, enum frame_type type, uint32_t leng
     }
 }
 
-/* The part of flow_receive that depends on the type. */
+/* The peer has n more data receives. EPROTO: too many. */
+static inline int flow_granted(struct flow *f, uint32_t n) {
+    if (n > FLOW_WINDOW_MAX - (uint32_t)f->peer_data_window)
+        return EPROTO;
+    f->peer_added = (uint16_t)(f->peer_added + n);
+    f->peer_data_window = (uint16_t)(f->peer_data_window + n);
+    f->data_credit = (int16_t)(f->data_credit + (int32_t)n);
+    return 0;
+}
+
+/* The part of flow_receive that depends on the type of a control frame. */
 static inline int flow_receive_ctrl(struct flow *f, const struct frame *h) {
     uint8_t level = h->flags & FRAME_F_FULL ? FLOW_FULL : FLOW_HALF;
 
     switch (h->type) {
     case FRAME_CREDIT:
-        if (h->arg < f->peer_added ||
-            h->arg - f->peer_added > FLOW_WINDOW_MAX - (uint32_t)f->peer_data_window)
-            return EPROTO;
-        f->peer_data_window = (uint16_t)(f->peer_data_window + (h->arg - f->peer_added));
-        f->data_credit = (int16_t)(f->data_credit + (int32_t)(h->arg - f->peer_added));
-        f->peer_added = (uint16_t)h->arg;
-        return 0;
+        return h->arg < f->peer_added ? EPROTO : flow_granted(f, h->arg - f->peer_added);
     case FRAME_FIN:
         if (level <= f->peer_fin)
             return EPROTO;
@@ -460,6 +500,8 @@ static inline int flow_receive(struct flow *f, const struct frame *h) {
         if (f->data_open <= 0 || !flow_expects_data(f))
             return EPROTO;
         f->data_open--;
+        if (h->flags & FRAME_F_DOUBLED && flow_granted(f, f->peer_data_window))
+            return EPROTO;
         if (h->type == FRAME_RTS) {
             if (h->arg != f->rts_in)
                 return EPROTO;

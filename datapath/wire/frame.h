@@ -45,6 +45,9 @@ enum frame_type {
 #define FRAME_F_FULL 0x01u
 /* DATA, RTS: this message, or one before it, had to wait for a receive of the peer's. */
 #define FRAME_F_WAITED 0x01u
+/* DATA, RTS: their sender has as many data receives again as the peer knew of. */
+#define FRAME_F_DOUBLED 0x02u
+#define FRAME_F_DATA (FRAME_F_WAITED | FRAME_F_DOUBLED)
 
 /* A header in host order. */
 struct frame {
@@ -169,9 +172,9 @@ static inline int frame_parse(const uint8_t *in, size_t bytes, const struct fram
         return EPROTO;
     switch (f->type) {
     case FRAME_DATA:
-        return f->length == 0 || (f->flags & ~FRAME_F_WAITED) != 0 || f->arg != 0 ? EPROTO : 0;
+        return f->length == 0 || (f->flags & ~FRAME_F_DATA) != 0 || f->arg != 0 ? EPROTO : 0;
     case FRAME_RTS:
-        return f->length != FRAME_RTS_SIZE || (f->flags & ~FRAME_F_WAITED) != 0 ? EPROTO : 0;
+        return f->length != FRAME_RTS_SIZE || (f->flags & ~FRAME_F_DATA) != 0 ? EPROTO : 0;
     case FRAME_FIN:
     case FRAME_FIN_ACK:
         return f->length != 0 || (f->flags & ~FRAME_F_FULL) != 0 || f->arg != 0 ? EPROTO : 0;

@@ -336,7 +336,7 @@ static void garbage_breaks_its_connection_and_nothing_else(void) {
     BAD(0, .type = 200);
     BAD(8, .type = FRAME_DATA, .length = 9);
     BAD(0, .type = FRAME_DATA);
-    BAD(8, .type = FRAME_DATA, .length = 8, .flags = 2);
+    BAD(8, .type = FRAME_DATA, .length = 8, .flags = 4);
     BAD(0, .type = FRAME_CREDIT, .arg = FLOW_WINDOW_MAX);
     BAD(0, .type = FRAME_CREDIT, .flags = FRAME_F_WAITED);
     BAD(8, .type = FRAME_DATA, .length = 8, .seq = 5);
@@ -422,7 +422,7 @@ static void random_bytes_never_do_more_than_break_the_connection(void) {
             /* Half of them look like frames. */
             if (test_random(&x) & 1 && len >= FRAME_HEADER_SIZE) {
                 struct frame h = {.type = (uint8_t)(1 + test_random(&x) % 9),
-                                  .flags = (uint8_t)(test_random(&x) % 2),
+                                  .flags = (uint8_t)(test_random(&x) % 4),
                                   .data_returned = (uint16_t)(test_random(&x) % 2),
                                   .seq = seq++,
                                   .length = len - FRAME_HEADER_SIZE};

@@ -152,6 +152,8 @@ static void begin(const char *line) {
     for (int i = 0; i < 2; i++) {
         nsent[i] = 0;
         rebase(&side_of(i)->conn->flow, (uint16_t)base);
+        /* Taken for busy at once, or soon. */
+        side_of(i)->conn->fast.look = side_of(i)->conn->busy_lists = in_line ? 0 : 1;
     }
     quota = 0;
 }

@@ -1,4 +1,5 @@
 /* The receive window: when it grows, how far, and what it leaves alone when it cannot. */
+#include "internal.h"
 #include "stream.h"
 
 #include "arena.h"
@@ -74,21 +75,86 @@ static void both_windows_grow_when_both_sides_send(void) {
     world_close(&w);
 }
 
-static void ping_pong_never_makes_a_window_grow(void) {
-    struct setup u = growing();
+enum { BUSY = 32 }; /* the window of a busy connection */
+
+/* 2,000 messages there and back; slept: somebody sleeps now and then. */
+static void ping_pong(struct world *w, bool slept) {
+    for (uint64_t i = 0; i < 2000; i++) {
+        one_message(&w->a, &w->b, i);
+        one_message(&w->b, &w->a, i);
+        if (slept && i % 64 == 0) {
+            (void)dp_engine_arm(w->a.engine);
+            (void)dp_engine_arm(w->b.engine);
+        }
+    }
+}
+
+static void a_busy_connection_grows_without_a_credit_as_far_as_that_pays(void) {
     for (uint32_t window = 4; window <= MOST; window *= 2) {
+        struct setup u = growing();
         struct world w;
         u.data_window = window;
         world_open(&w, u);
-        for (uint64_t i = 0; i < 2000; i++) {
-            one_message(&w.a, &w.b, i);
-            one_message(&w.b, &w.a, i);
-        }
+        ping_pong(&w, false);
         struct dp_conn_stats a = side_stats(&w.a), b = side_stats(&w.b);
-        CHECK_EQ(a.window_grown + b.window_grown, 0);
+        uint32_t want = window < BUSY ? BUSY : window;
+        CHECK_EQ(a.window, want);
+        CHECK_EQ(b.window, want);
         CHECK_EQ(a.credits_out + b.credits_out, 0);
+        /* Each knows of all that the other has. */
+        CHECK_EQ(w.a.conn->flow.peer_data_window, want);
+        CHECK_EQ(w.b.conn->flow.peer_data_window, want);
+        /* In lists of a quarter; shorter ones before it has grown. */
+        CHECK(a.post_recvs < 2000 / (want / 4) + 400);
+        check_bounds(&w.a);
         world_close(&w);
     }
+}
+
+static void a_connection_that_sleeps_is_not_busy(void) {
+    struct world w;
+    world_open(&w, growing());
+    ping_pong(&w, true);
+    CHECK_EQ(side_stats(&w.a).window_grown + side_stats(&w.b).window_grown, 0);
+    CHECK_EQ(side_stats(&w.a).credits_out + side_stats(&w.b).credits_out, 0);
+    world_close(&w);
+}
+
+/* Within its ceiling, and only if it can double: or a CREDIT would have to say so. */
+static void a_busy_connection_stays_within_its_bounds(void) {
+    for (uint32_t most = 4; most <= 40; most += 3) {
+        struct setup u = growing();
+        struct world w;
+        u.max_window = most;
+        world_open(&w, u);
+        ping_pong(&w, false);
+        CHECK_EQ(side_stats(&w.a).window, most < 8 ? 4 : most < 16 ? 8 : most < BUSY ? 16 : BUSY);
+        CHECK_EQ(side_stats(&w.a).credits_out + side_stats(&w.b).credits_out, 0);
+        world_close(&w);
+    }
+}
+
+/* The window has doubled, and there is no message that could say so when the peer needs it. */
+static void a_peer_that_waits_hears_of_a_doubled_window_by_a_credit(void) {
+    struct setup u = growing();
+    struct world w;
+    u.max_window = 8;
+    world_open(&w, u);
+    w.b.conn->fast.look = 0; /* taken for busy at the next look */
+    w.b.conn->window_max = 8;
+    one_message(&w.a, &w.b, 0);
+    dp_lock(w.b.engine);
+    dp_conn_settle(w.b.conn);
+    CHECK_EQ(w.b.conn->flow.data_window, 8);
+    CHECK_EQ(w.b.conn->flow.granted, 4);
+    dp_unlock(w.b.engine);
+    CHECK_EQ(w.a.conn->flow.peer_data_window, 4);
+    struct stream s = {
+        .from = &w.a, .to = &w.b, .id = 1, .count = 100, .len = len_mixed, .ahead = 20};
+    run_streams(&w, &s, 1);
+    CHECK_EQ(w.a.conn->flow.peer_data_window, 8);
+    CHECK_EQ(side_stats(&w.b).window_grown, 1);
+    world_close(&w);
 }
 
 static void a_window_grows_when_credits_are_what_messages_cost(void) {
@@ -284,7 +350,10 @@ int main(int argc, char **argv) {
     static const struct test tests[] = {
         TEST(a_window_grows_while_messages_wait_for_receives),
         TEST(both_windows_grow_when_both_sides_send),
-        TEST(ping_pong_never_makes_a_window_grow),
+        TEST(a_busy_connection_grows_without_a_credit_as_far_as_that_pays),
+        TEST(a_connection_that_sleeps_is_not_busy),
+        TEST(a_busy_connection_stays_within_its_bounds),
+        TEST(a_peer_that_waits_hears_of_a_doubled_window_by_a_credit),
         TEST(a_window_grows_when_credits_are_what_messages_cost),
         TEST(a_trickle_of_messages_does_not_make_a_window_grow),
         TEST(a_slow_application_never_makes_a_window_grow),

@@ -4,6 +4,12 @@ package cwire
 // #cgo nocallback flow_init
 // #cgo noescape flow_add
 // #cgo nocallback flow_add
+// #cgo noescape flow_tell_later
+// #cgo nocallback flow_tell_later
+// #cgo noescape flow_tell_now
+// #cgo nocallback flow_tell_now
+// #cgo noescape flow_told_later
+// #cgo nocallback flow_told_later
 // #cgo noescape flow_wait
 // #cgo nocallback flow_wait
 // #cgo noescape flow_close
@@ -172,6 +178,15 @@ func (f *Flow) ReturnCtrl() { C.flow_return_ctrl(f.c()) }
 
 // Add implements flow_add.
 func (f *Flow) Add(n uint32) error { return asError(C.flow_add(f.c(), C.uint32_t(n))) }
+
+// TellLater implements flow_tell_later.
+func (f *Flow) TellLater() bool { return bool(C.flow_tell_later(f.c())) }
+
+// TellNow implements flow_tell_now.
+func (f *Flow) TellNow() { C.flow_tell_now(f.c()) }
+
+// ToldLater implements flow_told_later.
+func (f *Flow) ToldLater() bool { return bool(C.flow_told_later(f.c())) }
 
 // Wait implements flow_wait.
 func (f *Flow) Wait() { C.flow_wait(f.c()) }

@@ -109,6 +109,55 @@ func TestAGrownWindowIsToldByACreditAndUsed(t *testing.T) {
 	require.EqualValues(t, 5, a.DataWindow, "a refused growth changes nothing")
 }
 
+func TestADoubledWindowIsToldByTheNextMessage(t *testing.T) {
+	a, b := newFlow(t, 4), newFlow(t, 4)
+	require.NoError(t, a.Add(3))
+	require.False(t, a.TellLater(), "it has not doubled")
+	require.NoError(t, a.Add(1))
+	require.True(t, a.View(false).CreditDue)
+	require.True(t, a.TellLater())
+	require.False(t, a.View(false).CreditDue)
+	h := a.Send(cwire.Data, 1, 0)
+	require.EqualValues(t, cwire.FlagDoubled, h.Flags)
+	require.False(t, a.View(false).CreditDue)
+	require.NoError(t, b.Receive(&h))
+	require.EqualValues(t, 8, b.DataCredit)
+	require.EqualValues(t, 4, b.PeerAdded)
+	require.Zero(t, a.Send(cwire.Data, 1, 0).Flags, "it is said once")
+	for range 8 {
+		d := b.Send(cwire.Data, 1, 0)
+		require.NoError(t, a.Receive(&d))
+	}
+	require.False(t, b.View(true).MaySendData)
+}
+
+func TestAWindowThatDoublesBeyondItsBoundIsRefused(t *testing.T) {
+	f := newFlow(t, cwire.WindowMax/2)
+	require.NoError(t, f.Receive(&cwire.Frame{Type: cwire.Data, Flags: cwire.FlagDoubled, Length: 1}))
+	require.EqualValues(t, cwire.WindowMax, f.DataCredit)
+	require.ErrorIs(t, f.Receive(&cwire.Frame{Type: cwire.Data, Flags: cwire.FlagDoubled, Seq: 1, Length: 1}), syscall.EPROTO)
+}
+
+func TestADoubledWindowIsToldByACreditIfThatGoesFirst(t *testing.T) {
+	for name, urge := range map[string]func(f *cwire.Flow){
+		"the peer waits":             (*cwire.Flow).TellNow,
+		"the window grows once more": func(f *cwire.Flow) { require.NoError(t, f.Add(1)) },
+		"there is another reason":    func(f *cwire.Flow) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newFlow(t, 2), newFlow(t, 2)
+			require.NoError(t, a.Add(2))
+			require.True(t, a.TellLater())
+			urge(a)
+			h := a.Send(cwire.Credit, 0, 0)
+			require.NoError(t, b.Receive(&h))
+			require.Equal(t, int16(a.DataWindow), b.DataCredit)
+			require.False(t, a.View(false).CreditDue)
+			require.Zero(t, a.Send(cwire.Data, 1, 0).Flags, "it has been said")
+		})
+	}
+}
+
 // Each case is a frame that no honest peer sends in that state; the flow before it is fine.
 func TestAPeerThatBreaksTheRulesIsRefused(t *testing.T) {
 	full := func(typ cwire.Type) cwire.Frame { return cwire.Frame{Type: typ, Flags: cwire.FlagFull} }

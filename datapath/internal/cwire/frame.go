@@ -25,6 +25,9 @@ const FlagFull = C.FRAME_F_FULL
 // FlagWaited is the flag of a DATA or RTS: its sender had to wait for a receive.
 const FlagWaited = C.FRAME_F_WAITED
 
+// FlagDoubled is the flag of a DATA or RTS: its sender's data window has doubled.
+const FlagDoubled = C.FRAME_F_DOUBLED
+
 // Type is enum frame_type.
 type Type uint8
 

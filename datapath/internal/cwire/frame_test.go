@@ -50,9 +50,9 @@ var allowed = map[cwire.Type]struct {
 	flags                uint8
 	arg                  bool
 }{
-	cwire.Data:   {1, limits.RecvSize - cwire.HeaderSize, cwire.FlagWaited, false},
+	cwire.Data:   {1, limits.RecvSize - cwire.HeaderSize, cwire.FlagWaited | cwire.FlagDoubled, false},
 	cwire.Credit: {0, 0, 0, true},
-	cwire.RTS:    {cwire.RTSSize, cwire.RTSSize, cwire.FlagWaited, true},
+	cwire.RTS:    {cwire.RTSSize, cwire.RTSSize, cwire.FlagWaited | cwire.FlagDoubled, true},
 	cwire.Done:   {0, 0, 0, true},
 	cwire.Fin:    {0, 0, cwire.FlagFull, false},
 	cwire.FinAck: {0, 0, cwire.FlagFull, false},
@@ -64,7 +64,7 @@ var allowed = map[cwire.Type]struct {
 func TestAFrameIsTakenExactlyWhenItsTypeAllowsIt(t *testing.T) {
 	for typ := range 256 {
 		rule, known := allowed[cwire.Type(typ)]
-		for _, flags := range []uint8{0, 1, 2, 3, 0x80, 0xFF} {
+		for _, flags := range []uint8{0, 1, 2, 3, 4, 0x80, 0xFF} {
 			for _, length := range []uint32{0, 1, 23, 24, 25, 240, 241} {
 				for _, arg := range []uint32{0, 1, 1 << 31} {
 					f := cwire.Frame{
