@@ -71,6 +71,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     if (e->cfg.spin_ns == 0)
         e->cfg.spin_ns = DP_SPIN_NS;
     e->quick.push.live = e->quick.pop.live = QT_NONE;
+    e->quick.pushed.opcode = DEMI_OPC_PUSH;
     TAILQ_INIT(&e->cqs);
     e->turn = NULL;
     e->turn_in = DP_TURN;

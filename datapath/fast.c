@@ -535,11 +535,10 @@ static __attribute__((noinline)) int poll_timed(struct dp_engine *e, demi_qresul
 
 /* Takes the result of the push beside the table, whose token is not its slot's last. Locked. */
 HOT void take_push(struct dp_engine *e, demi_qtoken_t qt, demi_qresult_t *out) {
-    out->qr_opcode = DEMI_OPC_PUSH;
-    out->qr_qd = e->quick.push_qd;
+    memcpy(out, &e->quick.pushed, sizeof(e->quick.pushed));
     out->qr_qt = qt;
-    out->qr_ret = 0;
-    memset(&out->qr_value, 0, sizeof(out->qr_value));
+    memset((char *)out + offsetof(demi_qresult_t, qr_ret), 0,
+           sizeof(*out) - offsetof(demi_qresult_t, qr_ret));
     qt_quick_next(&e->quick.push, qt);
 }
 

@@ -52,7 +52,7 @@ static __attribute__((noinline)) int push_locked(demi_qtoken_t *qt_out, int32_t 
  */
 COLD int push_refused(struct dp_conn *c, uint32_t len, int rc) {
     struct dp_engine *e = c->engine;
-    int32_t qd = e->quick.push_qd;
+    int32_t qd = e->quick.pushed.qd;
     struct qt_slot *s = qt_quick_enter(&e->tokens, &e->quick.push, qd, DEMI_OPC_PUSH);
 
     enter(e);
@@ -77,7 +77,7 @@ COLD int push_refused(struct dp_conn *c, uint32_t len, int rc) {
  */
 static __attribute__((noinline)) bool next_push(struct dp_engine *e) {
     struct qt_quick *q = &e->quick.push;
-    struct qt_slot *s = qt_quick_enter(&e->tokens, q, e->quick.push_qd, DEMI_OPC_PUSH);
+    struct qt_slot *s = qt_quick_enter(&e->tokens, q, e->quick.pushed.qd, DEMI_OPC_PUSH);
 
     if (s)
         (void)qt_complete(&e->tokens, s, DEMI_OPC_PUSH, 0);
@@ -131,7 +131,7 @@ HOT int post(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint32_t len, u
     c->tx_head++;
     c->fast.pushes++;
     c->fast.bytes_out += len;
-    e->quick.push_qd = qd;
+    e->quick.pushed.qd = qd;
     *qt_out = qt_quick_give(&e->quick.push);
     flow_encode_data(&c->flow, len, header);
     flow_sent_data(&c->flow);

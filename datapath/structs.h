@@ -352,9 +352,12 @@ struct dp_engine {
      * dp_lock finds them entered; the short ways enter them before it calls anything else.
      */
     struct {
-        bool used;       /* a slot is taken for one of them */
-        int32_t push_qd; /* push is a push on this descriptor, which has succeeded */
-        struct qt_quick push;
+        bool used;            /* a slot is taken for one of them */
+        struct qt_quick push; /* of a push that has succeeded; its result begins with: */
+        struct {
+            enum demi_opcode opcode;
+            int32_t qd;
+        } pushed;
         struct qt_quick pop;
         struct dp_conn *pop_conn; /* pop is a pop of this connection, its only one */
     } quick;
