@@ -9,7 +9,8 @@ void dp_announce(struct dp_engine *e, struct qt_slot *s) {
 }
 
 void dp_quick_enter(struct dp_engine *e) {
-    struct qt_slot *s = qt_quick_enter(&e->tokens, &e->quick.push, e->quick.pushed.qd, DEMI_OPC_PUSH);
+    struct qt_slot *s =
+        qt_quick_enter(&e->tokens, &e->quick.push, e->quick.pushed.qd, DEMI_OPC_PUSH);
 
     if (s)
         (void)qt_complete(&e->tokens, s, DEMI_OPC_PUSH, 0); /* whoever sleeps was rung for it */

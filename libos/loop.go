@@ -171,7 +171,7 @@ func (l *loop) end(late bool) {
 
 // takeLater takes a turn for what is for later.
 func (l *loop) takeLater() {
-	background.Checkpoint("event loop")
+	background.Checkpoint("event loop, later")
 	if l.enter() {
 		l.end(true)
 	}

@@ -120,10 +120,10 @@ func TestACommandThatHangsIsEndedWithItsConsoleShown(t *testing.T) {
 			var c call
 			flags := onFake(t, behaviour)
 			begin := time.Now()
-			status := c.run(args("run", flags, "--timeout", "500ms", "sleep", "1000")...)
+			status := c.run(args("run", flags, "--timeout", "3s", "sleep", "1000")...)
 			assert.Equal(t, 124, status)
 			assert.Less(t, time.Since(begin), 30*time.Second)
-			assert.Contains(t, c.err.String(), "time limit reached: 500ms")
+			assert.Contains(t, c.err.String(), "time limit reached: 3s")
 			assert.Contains(t, c.err.String(), fake.Console)
 			if behaviour != fake.Mute {
 				assert.Contains(t, c.err.String(), fake.Dump, "with what the kernel says of its tasks")

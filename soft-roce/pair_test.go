@@ -76,10 +76,10 @@ func TestAFirstHostMayBeReadyAndDoneAtOnce(t *testing.T) {
 
 func TestAPairThatHangsIsEnded(t *testing.T) {
 	var c call
-	assert.Equal(t, 124, c.run(args("run", onFake(t, fake.Works), "--hosts", "2", "--timeout", "500ms",
+	assert.Equal(t, 124, c.run(args("run", onFake(t, fake.Works), "--hosts", "2", "--timeout", "3s",
 		"--on-a", "exec sleep 1000", "--ready", "never", "--on-b", "true")...))
 	c = call{}
-	assert.Equal(t, 124, c.run(args("run", onFake(t, fake.Works), "--hosts", "2", "--timeout", "500ms", "sleep", "1000")...))
+	assert.Equal(t, 124, c.run(args("run", onFake(t, fake.Works), "--hosts", "2", "--timeout", "3s", "sleep", "1000")...))
 	assert.Equal(t, 2, strings.Count(c.err.String(), "end of the console"), "each console once")
 }
 

@@ -83,7 +83,7 @@ func TestAPanicInsideTheLibraryIsAnErrnoAndOneLine(t *testing.T) {
 	for _, place := range []string{
 		"demi_init", "demi_socket", "demi_bind", "demi_listen", "demi_accept", "demi_connect", "demi_close",
 		"demi_setsockopt", "demi_getsockopt", "demi_getsockname", "demi_getpeername", "exit",
-		"event loop", "worker", "notices", "housekeeper", "completion channels", "delivery", "close",
+		"event loop", "event loop, later", "worker", "notices", "housekeeper", "completion channels", "delivery", "close",
 	} {
 		t.Run(place, func(t *testing.T) {
 			out, status := output(t, []string{"LD_LIBRARY_PATH=" + dir, "DEMI_FABRIC=sim"},
