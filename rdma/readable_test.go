@@ -133,6 +133,12 @@ func TestAWaitEndsWithAnEventOrAWake(t *testing.T) {
 	e.post()
 	require.True(t, r.wait(), "a wake hides no event")
 	require.True(t, e.take())
+	waitsEndByWakesAndEvents(t, e, r)
+}
+
+// waitsEndByWakesAndEvents has many waits, each of which ends by one that may come before it.
+func waitsEndByWakesAndEvents(t *testing.T, e eventfd, r *readable) {
+	t.Helper()
 	for range 1000 { // whichever comes first
 		ended := make(chan bool)
 		go func() { ended <- r.wait() }()
@@ -249,12 +255,7 @@ func TestLeadersWhoComeAndGoLoseNothing(t *testing.T) {
 			require.NoError(t, err)
 			defer r.close()
 			var turn, taken, led atomic.Int64
-			r.epollCtl = func(ep, op, fd int, ev *unix.EpollEvent) error {
-				if op == unix.EPOLL_CTL_ADD && refuse(turn.Add(1)) {
-					return unix.ENOMEM
-				}
-				return unix.EpollCtl(ep, op, fd, ev)
-			}
+			noRoomIf(r, func() bool { return refuse(turn.Add(1)) })
 			event := func() {
 				if e.take() && taken.Add(1) == n {
 					r.wake()
@@ -320,17 +321,14 @@ func TestAnInterruptEndsOneWaitOfTheThread(t *testing.T) {
 	r.leave()
 }
 
-// noRoom has the kernel refuse to watch more descriptors, until more is called.
-func noRoom(r *readable) (more func()) {
-	var full atomic.Bool
-	full.Store(true)
+// noRoomIf has the kernel refuse to watch a descriptor whenever full says so.
+func noRoomIf(r *readable, full func() bool) {
 	r.epollCtl = func(ep, op, fd int, ev *unix.EpollEvent) error {
-		if op == unix.EPOLL_CTL_ADD && full.Load() {
+		if op == unix.EPOLL_CTL_ADD && full() {
 			return unix.ENOSPC
 		}
 		return unix.EpollCtl(ep, op, fd, ev)
 	}
-	return func() { full.Store(false) }
 }
 
 func TestWhoCannotWatchAgainWaitsInAThread(t *testing.T) {
@@ -338,30 +336,21 @@ func TestWhoCannotWatchAgainWaitsInAThread(t *testing.T) {
 	r, err := watchReadable(e.fd, "test")
 	require.NoError(t, err)
 	defer r.close()
-	more := noRoom(r)
+	var full atomic.Bool
+	full.Store(true)
+	noRoomIf(r, full.Load)
 	require.NoError(t, r.take())
 	r.wake()
 	r.leave()
 	require.False(t, r.wait(), "woken before")
 	require.Error(t, r.take(), "nobody else can watch meanwhile")
-	for range 1000 { // whichever comes first
-		ended := make(chan bool)
-		go func() { ended <- r.wait() }()
-		r.wake()
-		require.False(t, receive(t, ended))
-		go func() { ended <- r.wait() }()
-		e.post()
-		for !receive(t, ended) { // what is left of the wake
-			go func() { ended <- r.wait() }()
-		}
-		require.True(t, e.take())
-	}
+	waitsEndByWakesAndEvents(t, e, r)
 	e.post()
 	r.wake()
 	require.True(t, r.wait(), "a wake hides no event")
 	require.True(t, e.take())
 
-	more()
+	full.Store(false)
 	ended := make(chan bool)
 	go func() { ended <- r.wait() }()
 	require.Eventually(t, func() bool { return r.take() == nil }, patience, time.Millisecond, "it is watched again")
@@ -380,12 +369,7 @@ func TestWaitsThatComeAndGoWithoutRoomLoseNothing(t *testing.T) {
 	require.NoError(t, err)
 	defer r.close()
 	turn := 0
-	r.epollCtl = func(ep, op, fd int, ev *unix.EpollEvent) error {
-		if turn++; op == unix.EPOLL_CTL_ADD && turn%3 != 0 {
-			return unix.ENOMEM
-		}
-		return unix.EpollCtl(ep, op, fd, ev)
-	}
+	noRoomIf(r, func() bool { turn++; return turn%3 != 0 })
 	var queued atomic.Int64
 	var writers sync.WaitGroup
 	writers.Go(func() {
