@@ -16,8 +16,8 @@ func TestAWarmConnectionTakesNoMoreCallsThanRecorded(t *testing.T) {
 	in := build(t)
 	alone := [2]calls{{callCM: 18, callVerbs: 9}, {callCM: 13, callVerbs: 7}}
 	ours := [2]calls{
-		{callCM: 21, callVerbs: 15, callEvents: 45, callFutex: 60},
-		{callCM: 15, callVerbs: 18, callEvents: 45, callFutex: 60},
+		{callCM: 21, callVerbs: 15, callEvents: 45, callFutex: 45},
+		{callCM: 15, callVerbs: 18, callEvents: 45, callFutex: 45},
 	}
 	most := func(c contestant, side int) calls {
 		if c.bare {
@@ -33,7 +33,7 @@ func TestAWarmConnectionTakesNoMoreCallsThanRecorded(t *testing.T) {
 		t.Run(m.String(), func(t *testing.T) {
 			client, activeTrace := traced(t, in, m.client, "connect")
 			server, passiveTrace := traced(t, in, m.server, "serve")
-			const warmUp, counted = 3, 7
+			const warmUp, counted = 3, 15
 			for range warmUp {
 				cycleOf(t, client, server)
 			}
