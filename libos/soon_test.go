@@ -1,10 +1,15 @@
 package libos
 
 import (
+	"log/slog"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"catmint/rdma/sim"
 )
 
 func TestWhatIsForSoonRunsOnceForAllThatAskMeanwhile(t *testing.T) {
@@ -19,6 +24,18 @@ func TestWhatIsForSoonRunsOnceForAllThatAskMeanwhile(t *testing.T) {
 	require.NoError(t, s.stop())
 	require.LessOrEqual(t, len(ran), 3)
 	s.start() // is nothing any more
+}
+
+func TestADriverForWhoseTimerThereIsNoDescriptorIsAnError(t *testing.T) {
+	h := sim.New(sim.Config{RealTime: true}).AddHost("a", sim.DeviceConfig{Name: "sima", Addrs: prefixes("10.0.0.1/24")})
+	var files unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &files))
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: files.Max}))
+	d, err := newDriver(h, &Config{}, slog.New(slog.DiscardHandler), nil)
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &files))
+	require.Nil(t, d)
+	require.ErrorIs(t, err, syscall.EMFILE)
+	require.ErrorContains(t, err, "timerfd_create")
 }
 
 func TestSoonIsNotPutOffByWhoGoesOnAsking(t *testing.T) {
