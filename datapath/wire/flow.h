@@ -341,6 +341,9 @@ static inline void flow_tell(struct flow *f) {
     memcpy((uint8_t *)f + offsetof(struct flow, data_open), &open, sizeof(open));
     f->data_owed = f->ctrl_owed = 0;
 }
+_Static_assert(offsetof(struct flow, ctrl_owed) == offsetof(struct flow, data_owed) + 2 &&
+                   offsetof(struct flow, ctrl_open) == offsetof(struct flow, data_open) + 2,
+               "what is open lies as what is owed");
 
 /* A frame tells the peer that the window has grown. */
 static inline void flow_grant(struct flow *f) {
@@ -349,10 +352,6 @@ static inline void flow_grant(struct flow *f) {
     if (flow_told_later(f))
         flow_tell_now(f);
 }
-
-_Static_assert(offsetof(struct flow, ctrl_owed) == offsetof(struct flow, data_owed) + 2 &&
-                   offsetof(struct flow, ctrl_open) == offsetof(struct flow, data_open) + 2,
-               "what is open lies as what is owed");
 
 /*
  * Fills in the header of the frame that is sent next and accounts for it; the caller posts
