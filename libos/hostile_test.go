@@ -72,8 +72,10 @@ type villain struct {
 	raw     *RawConn
 	pd      rdma.PD
 	cq      rdma.CQ
-	qp      rdma.QP
 	buffers []*verbstest.Buffer
+
+	mu sync.Mutex
+	qp rdma.QP // nil once the event loop has destroyed it: the victim may hang up at any frame
 }
 
 func newVillain(t *testing.T, f rdma.Fabric, at netip.AddrPort) *villain {
@@ -92,13 +94,15 @@ func newVillain(t *testing.T, f rdma.Fabric, at netip.AddrPort) *villain {
 				PrivateData: offer.Marshal(), ResponderResources: 4, InitiatorDepth: 4, RetryCount: 6, RNRRetryCount: 7,
 			}
 		},
-		Destroy: func() error { return v.qp.Close() },
+		Destroy: v.destroy,
 	})
 	require.NoError(t, err)
 	return v
 }
 
 func (v *villain) create(id rdma.ID) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	var err error
 	if v.pd, err = id.Device().AllocPD(); err != nil {
 		return err
@@ -117,6 +121,24 @@ func (v *villain) create(id rdma.ID) error {
 		}
 	}
 	return err
+}
+
+func (v *villain) destroy() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	qp := v.qp
+	v.qp = nil
+	return qp.Close()
+}
+
+// post posts to the queue pair, if there still is one.
+func (v *villain) post(post func(qp rdma.QP) error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.qp == nil {
+		return syscall.ENOTCONN
+	}
+	return post(v.qp)
 }
 
 func (v *villain) buffer(n int) (*verbstest.Buffer, error) {
@@ -140,7 +162,7 @@ func (v *villain) sendBytes(b []byte) {
 	require.NoError(v.t, err)
 	copy(buf.Bytes, b)
 	// Its queue pair may have failed at the frame before.
-	if err := buf.PostSend(v.qp, 0, len(b)); err != nil {
+	if err := v.post(func(qp rdma.QP) error { return buf.PostSend(qp, 0, len(b)) }); err != nil {
 		v.t.Log(err)
 	}
 }
@@ -237,7 +259,7 @@ var attacks = []struct {
 	{"a WRITE to where it may not", func(v *villain) {
 		b, err := v.buffer(64)
 		require.NoError(v.t, err)
-		require.NoError(v.t, b.PostWrite(v.qp, 0, 64, 0xdead0000, 0x1234))
+		require.NoError(v.t, v.post(func(qp rdma.QP) error { return b.PostWrite(qp, 0, 64, 0xdead0000, 0x1234) }))
 	}, 0},
 	{"a frame that is longer than a receive", func(v *villain) { v.sendBytes(make([]byte, 20_000)) }, 0},
 }

@@ -24,7 +24,9 @@ func statusError(s rdma.WCStatus, receive bool) error {
 	case rdma.WCLocLenErr:
 		return fmt.Errorf("%w: a message came that is longer than rping's (%v)", ErrProtocol, s)
 	case rdma.WCRemAccessErr:
-		return fmt.Errorf("the peer refuses access to the memory that it has advertised (%v)", s)
+		return fmt.Errorf("the peer refuses access to the memory that it has advertised, or has died (%v)", s)
+	case rdma.WCRemOpErr:
+		return fmt.Errorf("the peer cannot complete the operation, or has died (%v)", s)
 	default:
 		return fmt.Errorf("work completion with status %v", s)
 	}
