@@ -2,11 +2,12 @@ package conformance
 
 import (
 	"bufio"
+	"bytes"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,41 +22,45 @@ var dataPlane = []string{
 // cgo's way from C into Go: each export is a C function that calls crosscall2.
 const intoGo = "crosscall2"
 
-var (
-	functionLine = regexp.MustCompile(`^[0-9a-f]+ <(.+)>:$`)
-	// A direct call, jump (a tail call, or one inside the function) or address taken.
-	targetOf = regexp.MustCompile(`<([^>+]+)(?:\+0x[0-9a-f]+)?>`)
-)
-
 // references maps each function of the library to the functions that its code names: calls,
-// tail calls and addresses taken.
-func references(t *testing.T, library string) map[string]map[string]bool {
-	t.Helper()
-	cmd := exec.Command("objdump", "-d", "--no-show-raw-insn", "-j", ".text", library)
+// tail calls and addresses taken. Read once for all tests, as the disassembly is long.
+var references = sync.OnceValues(func() (map[string]map[string]bool, error) {
+	cmd := exec.Command("objdump", "-d", "--no-show-raw-insn", "-j", ".text", filepath.Join(built.dir, "libdemikernel.so.1"))
 	pipe, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
 	refs := make(map[string]map[string]bool)
 	var current map[string]bool
 	lines := bufio.NewScanner(pipe)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		line := lines.Text()
-		if m := functionLine.FindStringSubmatch(line); m != nil {
-			if refs[m[1]] == nil {
-				refs[m[1]] = make(map[string]bool)
-			}
-			current = refs[m[1]]
+		line := lines.Bytes()
+		open := bytes.IndexByte(line, '<')
+		if open < 0 {
 			continue
 		}
-		if m := targetOf.FindStringSubmatch(line); m != nil && current != nil {
-			current[strings.TrimSuffix(m[1], "@plt")] = true
+		name, after, ok := bytes.Cut(line[open+1:], []byte{'>'})
+		switch {
+		case !ok:
+		case string(after) == ":" && line[0] != ' ': // where a function begins
+			if refs[string(name)] == nil {
+				refs[string(name)] = make(map[string]bool)
+			}
+			current = refs[string(name)]
+		case current != nil: // a call, a jump or an address: <function> or <function+0x40>
+			name, _, _ = bytes.Cut(name, []byte("+0x"))
+			current[strings.TrimSuffix(string(name), "@plt")] = true
 		}
 	}
-	require.NoError(t, lines.Err())
-	require.NoError(t, cmd.Wait())
-	return refs
-}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	return refs, cmd.Wait()
+})
 
 // pathIntoGo finds a way from a function into Go, nil if there is none.
 func pathIntoGo(refs map[string]map[string]bool, from string) []string {
@@ -80,7 +85,9 @@ func pathIntoGo(refs map[string]map[string]bool, from string) []string {
 }
 
 func TestCallsOfTheDataPlaneNeverEnterGo(t *testing.T) {
-	refs := references(t, filepath.Join(folder(t), "libdemikernel.so.1"))
+	folder(t)
+	refs, err := references()
+	require.NoError(t, err)
 	require.Contains(t, refs, intoGo)
 	for _, f := range dataPlane {
 		require.Contains(t, refs, f)
@@ -94,7 +101,9 @@ func TestCallsOfTheDataPlaneNeverEnterGo(t *testing.T) {
 // Calls through pointers (verbs, the slow operations) cannot be followed by name. They do
 // not lead into Go because no C function whose address could be in such a table does.
 func TestOnlyTheControlPlanesShimsLeadIntoGo(t *testing.T) {
-	refs := references(t, filepath.Join(folder(t), "libdemikernel.so.1"))
+	folder(t)
+	refs, err := references()
+	require.NoError(t, err)
 	var unexpected [][]string
 	for f := range refs {
 		// Go's own functions have a package, or no letters, in their names.
