@@ -51,6 +51,8 @@ const (
 		"/dev/infiniband into it"
 	hintNoAccess = "no permission to open the device nodes in /dev/infiniband: give the user read " +
 		"and write access to them, or run as root"
+	hintNoProvider = "libibverbs has no provider library for this machine's RDMA device: install it " +
+		"(ibverbs-providers on Debian and Ubuntu, libibverbs on Fedora and RHEL), as new as libibverbs"
 	hintNotLocal = "the address must be one of this machine's, on a network device that an RDMA " +
 		"device serves: see `rdma link`"
 	hintNoRoute = "no RDMA device serves the route to the address, which must not be a loopback " +
@@ -79,6 +81,8 @@ func (m machine) accessHint(errno syscall.Errno) string {
 		return hintNoUCM
 	case !m.exists("dev/infiniband/rdma_cm"), !m.matches("dev/infiniband/uverbs*"):
 		return hintNoNodes
+	case errno == syscall.ENODEV: // all is there, and libibverbs knows no device
+		return hintNoProvider
 	default:
 		return ""
 	}

@@ -115,6 +115,7 @@ func TestTheDoctorSeesEachProblemOfAMachine(t *testing.T) {
 		{"too little for a connection", "ulimit -l 64; exec setpriv --bounding-set=-ipc_lock", ConnectFailed, Failure, "ulimit -l unlimited", exitFailure},
 		{"some locked memory", "ulimit -l 16384; exec setpriv --bounding-set=-ipc_lock", LowMemlock, Warning, "ulimit -l unlimited", 0},
 		{"no provider library", inMounts("mount -t tmpfs none /etc/libibverbs.d"), NoProvider, Failure, "ibverbs-providers", exitFailure},
+		{"a provider library gone, its configuration there", inMounts("for f in /usr/lib*/*/libibverbs /usr/lib64/libibverbs; do [ ! -d $f ] || mount -t tmpfs none $f; done"), NoProvider, Failure, "ibverbs-providers", exitFailure},
 		{"no device nodes", inMounts("mount -t tmpfs none /dev/infiniband"), NoNode, Failure, "the nodes", exitFailure},
 		{"an empty GID table", inMounts("mount -t tmpfs none " + gids), NoGID, Failure, "ip address add ADDRESS/PREFIX dev " + netdev, exitFailure},
 		{"without rdma_ucm", inMounts("mount -t tmpfs none /sys/class/misc"), NoUCM, Failure, "modprobe rdma_ucm", exitFailure},
@@ -134,6 +135,18 @@ func TestTheDoctorSeesEachProblemOfAMachine(t *testing.T) {
 			}
 			assert.Equal(t, tc.exit, exit, text)
 		})
+	}
+}
+
+// Those who do not ask the doctor are told the same.
+func TestAClientAndAServerWithoutAProviderLibrarySayWhatToInstall(t *testing.T) {
+	addr := bed(t, "SOFT_ROCE_ADDR")
+	hidden := inMounts("mount -t tmpfs none /etc/libibverbs.d")
+	for _, args := range []string{"-c -a " + addr, "-s"} {
+		out, exit := sh(t, hidden+" "+rping(t)+" "+args)
+		assert.Equal(t, exitNoDevice, exit, out)
+		assert.Contains(t, out, "provider library")
+		assert.Contains(t, out, "ibverbs-providers")
 	}
 }
 
