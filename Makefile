@@ -69,7 +69,7 @@ install: lib $(BUILD)/rping-demi ## install library, headers and rping-demi unde
 
 .PHONY: test
 test: lint test-unit setup build ## run all tests in their short form, Soft-RoCE included
-	$(GO) test -tags qemu -timeout 8m -run '^TestGuest' ./soft-roce ./soft-roce/testbed
+	$(GO) test -tags qemu -timeout 8m -run '^TestGuest' ./soft-roce ./soft-roce/testbed ./cmd/rping-demi/internal/doctor
 	$(GO) test -tags qemu -short -timeout 8m -run '^TestGuest' ./tests/faults
 	$(SOFT_ROCE) test --short --skip-packages-without ./...
 	$(SOFT_ROCE) test --hosts 2 --short --skip-packages-without ./...

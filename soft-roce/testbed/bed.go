@@ -146,7 +146,7 @@ func (b *builder) start(i int, accel qemu.Accel, link *os.File) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newHost(name, machine, b.cfg.Writable, plan), nil
+	return newHost(name, machine, b.kernel.Modules, b.cfg.Writable, plan), nil
 }
 
 // waitReady waits until each host is ready, or one fails.

@@ -20,6 +20,7 @@ type Host struct {
 	Name string // "a" or "b"
 
 	machine *qemu.Machine
+	modules string
 	out     *wire.Writer
 
 	hello chan struct{} // closed when the guest has said so
@@ -35,9 +36,9 @@ type Host struct {
 	isDown bool
 }
 
-func newHost(name string, m *qemu.Machine, writable []string, plan wire.Net) *Host {
+func newHost(name string, m *qemu.Machine, modules string, writable []string, plan wire.Net) *Host {
 	h := &Host{
-		Name: name, machine: m, out: wire.NewWriter(m.Port),
+		Name: name, machine: m, modules: modules, out: wire.NewWriter(m.Port),
 		hello: make(chan struct{}), ready: make(chan struct{}), down: make(chan struct{}),
 		procs: make(map[uint32]*Process),
 	}
@@ -188,6 +189,10 @@ func (h *Host) lost() {
 
 // Kernel returns the release of the host's kernel.
 func (h *Host) Kernel() string { return h.info.Kernel }
+
+// Modules returns the folder of all modules of the host's kernel, as in /lib/modules, where the
+// host has none.
+func (h *Host) Modules() string { return h.modules }
 
 // Env returns the variables that describe the host to its commands, SOFT_ROCE_ADDR and others.
 func (h *Host) Env() map[string]string { return h.info.Env }
