@@ -180,11 +180,7 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		c.out.ready()
 		c.logSetUp("accepted")
 	case connfsm.FailToken:
-		c.d.stats.fail(a.Err)
-		ce := c.failure("connect", a.Err, connfsm.Phase(from, ev))
-		c.log.Warn("connect failed", "peer", ce.Peer, "phase", ce.Phase, "device", ce.Device,
-			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail, "hint", ce.Hint)
-		c.out.failed(ce)
+		c.failToken(a.Err, connfsm.Phase(from, ev))
 	case connfsm.Gone:
 		c.d.stats.lost.Add(1)
 		ce := c.failure("accept", a.Err, connfsm.Phase(from, ev))
@@ -323,6 +319,21 @@ func (c *conn) createQP() (ready bool) {
 		})
 	})
 	return false
+}
+
+// failToken ends a connect without a connection. Of a probe, which raw connections alone send,
+// that is the answer, and no failure.
+func (c *conn) failToken(err syscall.Errno, phase string) {
+	ce := c.failure("connect", err, phase)
+	if _, raw := c.ep.(rawEndpoint); raw && err == syscall.EPROTOTYPE {
+		c.d.stats.probes.Add(1)
+		c.log.Info("probe answered", "peer", ce.Peer, "device", ce.Device, "detail", ce.Detail)
+	} else {
+		c.d.stats.fail(err)
+		c.log.Warn("connect failed", "peer", ce.Peer, "phase", ce.Phase, "device", ce.Device,
+			"errno", connfsm.ErrnoName(ce.Err), "detail", ce.Detail, "hint", ce.Hint)
+	}
+	c.out.failed(ce)
 }
 
 func (c *conn) reject(err syscall.Errno) {

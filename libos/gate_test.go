@@ -109,5 +109,12 @@ func TestAProbeFindsALibOSWithoutUsingAConnectionUp(t *testing.T) {
 	_, err = con.Dial(within(t), netip.AddrPort{}, at, mine.hooks(hello.MarshalProbe()))
 	require.ErrorIs(t, err, syscall.EPROTOTYPE)
 	require.NoError(t, con.Close(within(t)))
+	asked, told := con.Stats(), p.b.p.Stats()
+	require.EqualValues(t, 1, asked.Probes)
+	require.Empty(t, asked.Failures, "a probe that is answered is no failure")
+	require.EqualValues(t, 1, told.Probed)
+	require.EqualValues(t, 1, told.Requests)
+	require.Empty(t, told.Refusals)
+	require.Zero(t, told.BadHellos)
 	mine.release()
 }

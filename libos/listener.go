@@ -1,6 +1,7 @@
 package libos
 
 import (
+	"errors"
 	"syscall"
 	"time"
 
@@ -178,6 +179,9 @@ func (l *listener) refuse(err syscall.Errno, r request) {
 	e := l.s.e
 	var rej hello.RejectError
 	switch {
+	case err == syscall.EPROTO && errors.Is(r.err, hello.ErrProbe):
+		rej = hello.RejectFor(r.err)
+		e.log.Info("probe answered", "peer", r.ev.ID.RemoteAddr().String())
 	case err == syscall.EPROTO:
 		e.stats.badHellos.Add(1)
 		rej = hello.RejectFor(r.err)

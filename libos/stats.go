@@ -25,6 +25,8 @@ type Stats struct {
 	Refusals   map[hello.Reason]uint64  // requests refused, by the reason that the peer was told
 	Refused    uint64                   // requests refused because a backlog was full, or by a gate
 	BadHellos  uint64                   // requests refused for their private data
+	Probes     uint64                   // connects that asked which protocol a peer speaks, and were told: no failures
+	Probed     uint64                   // requests that asked so, and were told: no refusals
 	Unexpected uint64                   // events that should not have come
 	Leaks      uint64                   // objects that could not be destroyed
 
@@ -45,6 +47,8 @@ func (s *Stats) Add(o Stats) {
 	s.Lost += o.Lost
 	s.Refused += o.Refused
 	s.BadHellos += o.BadHellos
+	s.Probes += o.Probes
+	s.Probed += o.Probed
 	s.Unexpected += o.Unexpected
 	s.Leaks += o.Leaks
 	s.Connections += o.Connections
@@ -66,6 +70,7 @@ func addMap[K comparable](to *map[K]uint64, from map[K]uint64) {
 type stats struct {
 	started, connects, retries, requests, accepts, lost atomic.Uint64
 	refused, badHellos, unexpected, leaks               atomic.Uint64
+	probes, probed                                      atomic.Uint64
 
 	mu       sync.Mutex
 	failures map[syscall.Errno]uint64
@@ -90,6 +95,10 @@ func (s *stats) fail(err syscall.Errno) {
 }
 
 func (s *stats) refuse(r hello.Reason) {
+	if r == hello.ReasonProbed {
+		s.probed.Add(1)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refusals[r]++
@@ -159,6 +168,7 @@ func (s *stats) snapshot() Stats {
 		Started: s.started.Load(), Connects: s.connects.Load(), Failures: maps.Clone(s.failures),
 		Retries: s.retries.Load(), Requests: s.requests.Load(), Accepts: s.accepts.Load(), Lost: s.lost.Load(),
 		Refusals: maps.Clone(s.refusals), Refused: s.refused.Load(), BadHellos: s.badHellos.Load(),
+		Probes: s.probes.Load(), Probed: s.probed.Load(),
 		Unexpected: s.unexpected.Load(), Leaks: s.leaks.Load(),
 		Connections: uint64(len(s.conns)), Traffic: s.gone,
 	}

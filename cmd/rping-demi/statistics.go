@@ -127,11 +127,11 @@ type countOf struct {
 
 // statistics are the counters of a run in the order in which they are printed.
 func statistics(s libos.Stats) []statistic {
-	connects := []countOf{{"begun", s.Started}, {"established", s.Connects}, {"tried again", s.Retries}}
+	connects := []countOf{{"begun", s.Started}, {"established", s.Connects}, {"tried again", s.Retries}, {"probes", s.Probes}}
 	for _, e := range slices.Sorted(maps.Keys(s.Failures)) {
 		connects = append(connects, countOf{"failed with " + connfsm.ErrnoName(e), s.Failures[e]})
 	}
-	requests := []countOf{{"came in", s.Requests}, {"established", s.Accepts}, {"lost", s.Lost}}
+	requests := []countOf{{"came in", s.Requests}, {"established", s.Accepts}, {"lost", s.Lost}, {"probes", s.Probed}}
 	for _, r := range slices.Sorted(maps.Keys(s.Refusals)) {
 		requests = append(requests, countOf{"refused: " + r.String(), s.Refusals[r]})
 	}
