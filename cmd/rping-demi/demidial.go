@@ -34,8 +34,9 @@ func (d *demiDialer) protocol() protocol { return protocolDemi }
 
 // Close implements dialer.
 func (d *demiDialer) Close() error {
+	err := d.process.Close()
 	d.t.record.remove(d.process)
-	if err := d.process.Close(); err != nil {
+	if err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
 	return nil

@@ -110,8 +110,9 @@ func (t *task) withEngine(f func(*libos.Engine) error) (err error) {
 	}
 	t.record.add(process)
 	defer func() {
+		cerr := process.Close()
 		t.record.remove(process)
-		if cerr := process.Close(); cerr != nil && err == nil {
+		if cerr != nil && err == nil {
 			err = fmt.Errorf("shut down: %w", cerr)
 		}
 	}()

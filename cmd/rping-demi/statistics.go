@@ -69,7 +69,7 @@ func (r *recorder) add(c counting) {
 	r.live = append(r.live, c)
 }
 
-// remove keeps what c has counted. c still exists.
+// remove keeps what c has counted. c has been closed: what it has now counts no more.
 func (r *recorder) remove(c counting) {
 	if r == nil {
 		return

@@ -33,6 +33,9 @@ func TestStatisticsFollowARunOfBothSides(t *testing.T) {
 			probes := map[string]int{"auto": 1}[protocol]
 			assert.Contains(t, server, fmt.Sprintf("came in %d, established 1, lost 0, probes %d\n", 1+probes, probes))
 			assert.Contains(t, client, fmt.Sprintf("begun %d, established 1, tried again 0, probes %d\n", 1+probes, probes))
+			for _, out := range []string{client, server} {
+				assert.Contains(t, out, "  connections     open 0\n")
+			}
 			assert.Contains(t, client, "unexpected events 0, leaks 0, RNR failures 0")
 			assert.Greater(t, strings.Index(client, "statistics:"), strings.Index(client, "3 pings of"))
 			if protocol == "demi" {

@@ -60,8 +60,8 @@ func (d *rpingDialer) protocol() protocol { return protocolRping }
 func (d *rpingDialer) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseLimit)
 	defer cancel()
-	d.t.record.remove(d.connector)
 	err := d.connector.Close(ctx)
+	d.t.record.remove(d.connector)
 	if err == nil {
 		for _, c := range d.failed {
 			err = errors.Join(err, c.Close())
