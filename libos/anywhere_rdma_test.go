@@ -52,6 +52,7 @@ func TestSoftRoCEDoesAsTheSimDoes(t *testing.T) {
 		{"closing a listener cancels its accepts and cuts what nobody accepted", TestClosingAListenerCancelsItsAcceptsAndCutsWhatNobodyAccepted},
 		{"without tokens nothing can be started", TestWithoutTokensNothingCanBeStarted},
 		{"counters are read while connections come and go", TestCountersAreReadWhileConnectionsComeAndGo},
+		{"the counters of both sides agree with what was done", TestTheCountersOfBothSidesAgreeWithWhatWasDone},
 		{"a message above what the peer takes is too long", TestAMessageAboveWhatThePeerTakesIsTooLong},
 		{"waiting for nothing is invalid", TestWaitingForNothingIsInvalid},
 		{"a wait that is cancelled leaves the token alone", TestAWaitThatIsCancelledLeavesTheTokenAlone},

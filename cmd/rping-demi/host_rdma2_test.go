@@ -50,11 +50,14 @@ func (p *real) kill() {
 // nobody is an Ethernet address that no device has.
 const nobody = "02:00:00:00:00:99"
 
-// ip runs ip(8).
-func ip(t *testing.T, args ...string) {
+// ip runs ip(8), and tc runs tc(8).
+func ip(t *testing.T, args ...string) { mustRun(t, exec.Command("ip", args...)) }
+func tc(t *testing.T, args ...string) { mustRun(t, exec.Command("tc", args...)) }
+
+func mustRun(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	out, err := exec.Command("ip", args...).CombinedOutput()
-	require.NoError(t, err, "ip %s: %s", strings.Join(args, " "), out)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s: %s", cmd, out)
 }
 
 // TestAPeerWhoseHostDiesIsNotWaitedForForEver runs rping-demi over IPv6 between two hosts. Host
@@ -124,4 +127,33 @@ func TestAPeerWhoseHostDiesIsNotWaitedForForEver(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRetransmissionsAreInTheStatistics loses packets between a client on b and a server on a, and asks
+// the client by SIGUSR1 for what it has counted until the device has sent something again.
+func TestRetransmissionsAreInTheStatistics(t *testing.T) {
+	p := pair.Join(t)
+	if p.Host == "a" {
+		server := startReal(t, "-s", "-a", os.Getenv("SOFT_ROCE_ADDR"))
+		server.out.await(t, "listening on", 1)
+		p.Barrier("listening")
+		p.Barrier("counted")
+		<-server.done
+		assert.True(t, server.cmd.ProcessState.Success(), "%s", server.err)
+		return
+	}
+	p.Barrier("listening")
+	netdev := os.Getenv("SOFT_ROCE_NETDEV")
+	client := startReal(t, "-c", "-a", os.Getenv("SOFT_ROCE_PEER"), "--protocol", "demi", "--stats", "-v")
+	client.out.await(t, "ping data: rdma-ping-0:", 1)
+	tc(t, "qdisc", "add", "dev", netdev, "root", "netem", "loss", "20%")
+	for asked := 1; !strings.Contains(client.out.String(), "completer_retry_err"); asked++ {
+		require.NoError(t, client.cmd.Process.Signal(syscall.SIGUSR1))
+		client.out.await(t, "statistics:", asked)
+	}
+	tc(t, "qdisc", "del", "dev", netdev, "root")
+	require.NoError(t, client.cmd.Process.Signal(os.Interrupt))
+	<-client.done
+	p.Barrier("counted")
+	assert.True(t, client.cmd.ProcessState.Success(), "%s", client.err)
 }
