@@ -7,77 +7,42 @@
 #define HOT static inline __attribute__((always_inline))
 #define SLOW static __attribute__((noinline))
 
-/* What an empty memo leads to: a block that is in no state that a memo can want. */
-struct arena_block arena_no_block;
-
-/* A byte of arena memory, looked up: only valid while the incarnation is. */
-struct hit {
-    struct arena_block *block;
-    uintptr_t start; /* of the block */
-    uint64_t inc;
-};
-
-HOT bool resolve(uintptr_t a, struct hit *h) {
-    const struct arena_chunk *c = arena_find(a);
-    if (!c)
-        return false;
-    const struct arena_span *sp = &c->spans[(a >> ARENA_SPAN_SHIFT) % ARENA_SPANS];
-    uint32_t inc = __atomic_load_n(&sp->inc, __ATOMIC_ACQUIRE);
-    uintptr_t base = (uintptr_t)__atomic_load_n(&sp->base, __ATOMIC_ACQUIRE);
-    uint64_t block_size = __atomic_load_n(&sp->block_size, __ATOMIC_ACQUIRE);
-    uint64_t recip = __atomic_load_n(&sp->recip, __ATOMIC_ACQUIRE);
-    uint64_t blocks = __atomic_load_n(&sp->blocks, __ATOMIC_ACQUIRE);
-    uint32_t first = __atomic_load_n(&sp->first, __ATOMIC_ACQUIRE);
-    if (!inc || __atomic_load_n(&sp->inc, __ATOMIC_ACQUIRE) != inc)
-        return false;
-    uint64_t off = a - base; /* wraps if a is below base */
-    if (off >= blocks * block_size)
-        return false;
-    uint64_t index = ((off / ARENA_ALIGN) * recip) >> 31;
-    h->block = arena_chunk_blocks(c) + (size_t)first * ARENA_SPAN_BLOCKS + index;
-    h->start = base + index * block_size;
-    h->inc = inc;
-    return true;
-}
-
 /* ---- Caches ------------------------------------------------------------------------- */
 
-static void forget(struct arena_cache *cache) {
-    for (uint32_t i = 0; i < ARENA_MEMO; i++)
-        cache->memo[i] = (struct arena_memo){
-            .block = &arena_no_block, .want = UINT64_MAX, .home = &cache->classes[0]};
+/* Blocks may have been mapped since the cache looked. */
+static void see(struct arena_cache *cache) {
+    cache->made = __atomic_load_n(&arena_meta.made, __ATOMIC_ACQUIRE);
+    cache->blocks = arena_meta.blocks;
 }
 
-void arena_cache_init(struct arena_cache *cache) {
+void arena_cache_init(struct arena_cache *cache, uint16_t id) {
     memset(cache, 0, sizeof(*cache));
+    cache->lead = arena_lead_of(id);
     for (uint32_t i = 0; i < ARENA_CLASSES; i++) {
         uint32_t fit = ARENA_MAX_CLASS / arena_class_size(i);
         cache->classes[i].cap = fit > ARENA_CACHE_BLOCKS ? ARENA_CACHE_BLOCKS : fit < 2 ? 2 : fit;
     }
-    forget(cache);
     arena_pool_add_cache(cache);
 }
 
 void arena_cache_flush(struct arena_cache *cache) {
     for (uint32_t i = 0; i < ARENA_CLASSES; i++) {
         struct arena_cache_class *cc = &cache->classes[i];
-        arena_pool_put(cc->blocks, cc->n);
+        arena_pool_put(cc->blocks, (uint32_t)cc->n);
         arena_set_count(cc, 0);
     }
 }
 
 void arena_cache_destroy(struct arena_cache *cache) {
     arena_cache_flush(cache);
-    forget(cache);
     arena_pool_remove_cache(cache);
 }
 
 /* A free block becomes the cache's, and ready to be taken. */
 HOT struct arena_block *own(const struct arena_cache *cache, struct arena_block *b) {
     uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED) & ~ARENA_REFS;
-    __atomic_store_n(&b->state, (s + 1) | ARENA_REF, __ATOMIC_RELAXED);
-    __atomic_store_n(&b->owner, cache ? cache->id : 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&b->lead, ARENA_LEAD, __ATOMIC_RELAXED);
+    __atomic_store_n(&b->state, s | ARENA_REF, __ATOMIC_RELAXED);
+    __atomic_store_n(&b->lead, cache ? cache->lead : arena_lead_of(0), __ATOMIC_RELAXED);
     return b;
 }
 
@@ -92,9 +57,10 @@ SLOW struct arena_block *take_slowly(struct arena_cache *cache, size_t size) {
     if (!cache)
         return arena_pool_take(class, &b, 1) ? own(NULL, b) : NULL;
     struct arena_cache_class *cc = &cache->classes[class];
-    uint32_t n = arena_pool_take(class, cc->blocks, (cc->cap + 1) / 2);
+    uint32_t n = arena_pool_take(class, cc->blocks, (uint32_t)(cc->cap + 1) / 2);
     if (!n)
         return NULL;
+    see(cache);
     for (uint32_t i = 0; i < n; i++)
         (void)own(cache, cc->blocks[i]);
     arena_set_count(cc, n - 1);
@@ -103,7 +69,7 @@ SLOW struct arena_block *take_slowly(struct arena_cache *cache, size_t size) {
 
 /* What a cache cannot keep. If it is full, it returns its colder half. */
 SLOW void release_slowly(struct arena_cache *cache, struct arena_block *b) {
-    if (b->class == ARENA_LARGE) {
+    if (b->home == arena_home(ARENA_LARGE)) {
         arena_pool_put_large(b);
         return;
     }
@@ -112,8 +78,8 @@ SLOW void release_slowly(struct arena_cache *cache, struct arena_block *b) {
         return;
     }
     (void)own(cache, b);
-    struct arena_cache_class *cc = &cache->classes[b->class];
-    uint32_t n = cc->cap / 2;
+    struct arena_cache_class *cc = arena_home_of(cache, b);
+    uint32_t n = (uint32_t)cc->cap / 2;
     arena_pool_put(cc->blocks, n);
     memmove(cc->blocks, cc->blocks + n, (cc->n - n) * sizeof(cc->blocks[0]));
     cc->blocks[cc->n - n] = b;
@@ -122,34 +88,21 @@ SLOW void release_slowly(struct arena_cache *cache, struct arena_block *b) {
 
 /* ---- Taking and releasing --------------------------------------------------------------- */
 
-/* A block that nobody holds yet; *state is what its state would be then. */
-HOT struct arena_block *take(struct arena_cache *cache, size_t size, uint64_t *state) {
-    struct arena_block *b = NULL;
+/* A block with one reference. */
+HOT struct arena_block *take(struct arena_cache *cache, size_t size) {
     if (__builtin_expect(size - 1 < ARENA_MAX_CLASS && cache, 1)) {
-        struct arena_cache_class *cc = &cache->classes[arena_class(size)];
-        uint32_t n = cc->n;
-        if (__builtin_expect(n != 0, 1)) {
-            b = cc->blocks[n - 1];
-            arena_set_count(cc, n - 1);
-        }
+        struct arena_block *b = arena_take_fast(cache, arena_class(size));
+        if (__builtin_expect(b != NULL, 1))
+            return b;
     }
-    if (__builtin_expect(!b, 0)) {
-        b = take_slowly(cache, size);
-        if (!b)
-            return NULL;
-    }
-    __atomic_store_n(&b->size, (uint32_t)size, __ATOMIC_RELAXED);
-    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED);
-    *state = s & ~ARENA_REFS;
-    return b;
+    return take_slowly(cache, size);
 }
 
 /* Nobody holds the block any more. */
 HOT void release(struct arena_cache *cache, struct arena_block *b) {
-    uint32_t class = b->class;
-    if (__builtin_expect(class != ARENA_LARGE && cache, 1)) {
-        struct arena_cache_class *cc = &cache->classes[class];
-        uint32_t n = cc->n;
+    if (__builtin_expect(cache != NULL, 1)) {
+        struct arena_cache_class *cc = arena_home_of(cache, b);
+        uint64_t n = cc->n;
         if (__builtin_expect(n != cc->cap, 1)) {
             cc->blocks[n] = own(cache, b);
             arena_set_count(cc, n + 1);
@@ -160,11 +113,7 @@ HOT void release(struct arena_cache *cache, struct arena_block *b) {
 }
 
 struct arena_block *arena_alloc(struct arena_cache *cache, size_t size) {
-    uint64_t s;
-    struct arena_block *b = take(cache, size, &s);
-    if (b)
-        __atomic_store_n(&b->state, s | ARENA_REF, __ATOMIC_RELEASE);
-    return b;
+    return take(cache, size);
 }
 
 void *arena_block_data(const struct arena_block *b) {
@@ -181,125 +130,115 @@ void arena_ref(struct arena_block *b) {
 
 void arena_unref(struct arena_cache *cache, struct arena_block *b) {
     uint64_t s = __atomic_sub_fetch(&b->state, ARENA_REF, __ATOMIC_ACQ_REL);
-    if (!(s & (ARENA_APP | ARENA_REFS)))
+    if (!(s & ARENA_REFS))
         release(cache, b);
 }
 
 /* ---- What the application holds ----------------------------------------------------------- */
 
-HOT void fill(demi_sgarray_t *sga, uintptr_t start, uint64_t state, uint32_t offset, uint32_t len) {
+/* The array of a block whose state has become state. */
+HOT void fill(struct arena_block *b, uint64_t state, uint32_t offset, uint32_t len,
+              demi_sgarray_t *sga) {
     memset(sga, 0, sizeof(*sga));
-    sga->sga_buf = (void *)(start | (state & ARENA_TAG));
+    sga->sga_buf = (void *)(uintptr_t)((state & ~ARENA_REFS) | ARENA_REF);
     sga->sga_numsegs = 1;
-    sga->sga_segs[0].sgaseg_buf = (void *)(start + offset);
+    sga->sga_segs[0].sgaseg_buf = (void *)(b->addr + offset);
     sga->sga_segs[0].sgaseg_len = len;
 }
 
+/* Which bytes of a block the application may use, before it holds it. */
+HOT void limit(struct arena_block *b, uint32_t offset, uint32_t len) {
+    uint32_t owner = __atomic_load_n(&b->lead, __ATOMIC_RELAXED) & ~ARENA_LEAD_BYTES;
+    __atomic_store_n(&b->lead, owner | offset, __ATOMIC_RELAXED);
+    __atomic_store_n(&b->size, len, __ATOMIC_RELAXED);
+}
+
 void arena_give(struct arena_block *b, uint8_t offset, uint32_t len, demi_sgarray_t *sga) {
-    __atomic_store_n(&b->lead, offset, __ATOMIC_RELAXED);
-    __atomic_store_n(&b->size, offset + len, __ATOMIC_RELAXED);
-    uint64_t s = __atomic_add_fetch(&b->state, ARENA_APP - ARENA_REF, __ATOMIC_ACQ_REL);
-    fill(sga, b->addr, s, offset, len);
+    limit(b, offset, len);
+    fill(b, __atomic_or_fetch(&b->state, ARENA_APP, __ATOMIC_ACQ_REL), offset, len, sga);
 }
 
 int arena_sgaalloc(struct arena_cache *cache, size_t size, demi_sgarray_t *sga) {
-    uint64_t s;
     uint8_t lead = size <= ARENA_MAX_CLASS - ARENA_LEAD ? ARENA_LEAD : 0;
-    struct arena_block *b = size ? take(cache, size + lead, &s) : NULL;
+    struct arena_block *b = size ? take(cache, size + lead) : NULL;
     if (__builtin_expect(!b, 0)) {
         memset(sga, 0, sizeof(*sga));
         return ENOMEM;
     }
-    __atomic_store_n(&b->lead, lead, __ATOMIC_RELAXED);
-    __atomic_store_n(&b->state, s | ARENA_APP, __ATOMIC_RELEASE);
-    fill(sga, b->addr, s, lead, (uint32_t)size);
-    if (cache && lead)
-        arena_remember(cache, (uintptr_t)sga->sga_buf, b, s | ARENA_APP, &cache->classes[b->class]);
+    limit(b, lead, (uint32_t)size);
+    /* Nobody else can know the block: its state needs no atomic change. */
+    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED) | ARENA_APP;
+    __atomic_store_n(&b->state, s, __ATOMIC_RELEASE);
+    fill(b, s, lead, (uint32_t)size, sga);
     return 0;
 }
 
-/*
- * The block that an array names. While the application holds it, its state is *want in the
- * bits of *mask.
- */
-HOT bool named(const demi_sgarray_t *sga, struct hit *h, uint64_t *want, uint64_t *mask) {
+/* The block that an array names; its state is sga_buf, but for the data plane's references. */
+HOT bool named(const demi_sgarray_t *sga, struct arena_block **b) {
     if (!sga || sga->sga_numsegs != 1)
         return false;
-    uintptr_t buf = (uintptr_t)sga->sga_buf;
-    *mask = ~ARENA_REFS;
-    if (__builtin_expect(!buf, 0)) {
-        buf = (uintptr_t)sga->sga_segs[0].sgaseg_buf;
-        *mask = ~(ARENA_REFS | ARENA_TAG);
-        if (!resolve(buf, h))
-            return false;
-    } else if (!resolve(buf, h) || h->start != (buf & ~(uintptr_t)ARENA_TAG)) {
+    uint32_t index = (uint32_t)(uintptr_t)sga->sga_buf;
+    uint64_t held = ARENA_APP | ARENA_MARK | ARENA_REF;
+    if (((uintptr_t)sga->sga_buf & (held | ARENA_REFS)) != held ||
+        index >= __atomic_load_n(&arena_meta.made, __ATOMIC_ACQUIRE))
         return false;
-    }
-    *want = (h->inc << ARENA_INC_SHIFT | ARENA_APP | (buf & ARENA_TAG)) & *mask;
+    *b = arena_meta.blocks + index;
     return true;
 }
 
+/* Whether a state is of the life that an array was made in. */
+HOT bool same_life(uint64_t state, const demi_sgarray_t *sga) {
+    return !((state ^ (uintptr_t)sga->sga_buf) & ~ARENA_REFS);
+}
+
 /* Whether the segment lies inside what was allocated. */
-HOT bool inside(const demi_sgarray_t *sga, const struct hit *h) {
-    uint64_t off = (uintptr_t)sga->sga_segs[0].sgaseg_buf - h->start; /* wraps below start */
-    uint64_t size = __atomic_load_n(&h->block->size, __ATOMIC_RELAXED);
-    return off >= __atomic_load_n(&h->block->lead, __ATOMIC_RELAXED) && off <= size &&
-           sga->sga_segs[0].sgaseg_len <= size - off;
+HOT bool inside(const demi_sgarray_t *sga, const struct arena_block *b) {
+    uint32_t lead = __atomic_load_n(&b->lead, __ATOMIC_RELAXED) & ARENA_LEAD_BYTES;
+    uint32_t size = __atomic_load_n(&b->size, __ATOMIC_RELAXED);
+    uintptr_t first = __atomic_load_n(&b->addr, __ATOMIC_RELAXED) + lead;
+    uint64_t off = (uintptr_t)sga->sga_segs[0].sgaseg_buf - first; /* wraps below first */
+    return off <= size && sga->sga_segs[0].sgaseg_len <= size - off;
 }
 
-int arena_check(const demi_sgarray_t *sga) {
-    struct hit h;
-    uint64_t want, mask;
-    if (!named(sga, &h, &want, &mask) || !inside(sga, &h))
+int arena_check(struct arena_cache *cache, const demi_sgarray_t *sga) {
+    struct arena_block *b;
+    if (!named(sga, &b) || !same_life(__atomic_load_n(&b->state, __ATOMIC_ACQUIRE), sga) ||
+        !inside(sga, b))
         return EINVAL;
-    uint64_t s = __atomic_load_n(&h.block->state, __ATOMIC_ACQUIRE);
-    return (s & mask) == want ? 0 : EINVAL;
-}
-
-int arena_check_cached(struct arena_cache *cache, const demi_sgarray_t *sga) {
-    struct hit h;
-    uint64_t want, mask;
-    if (!named(sga, &h, &want, &mask) || !inside(sga, &h))
-        return EINVAL;
-    uint64_t s = __atomic_load_n(&h.block->state, __ATOMIC_ACQUIRE);
-    if ((s & mask) != want)
-        return EINVAL;
-    if (sga->sga_buf && __atomic_load_n(&h.block->owner, __ATOMIC_RELAXED) == cache->id &&
-        __atomic_load_n(&h.block->lead, __ATOMIC_RELAXED) == ARENA_LEAD) {
-        uint32_t class = __atomic_load_n(&h.block->class, __ATOMIC_RELAXED);
-        if (class < ARENA_CLASSES) /* of a block that has become another one: any will do */
-            arena_remember(cache, (uintptr_t)sga->sga_buf, h.block, want, &cache->classes[class]);
-    }
+    if (cache)
+        see(cache);
     return 0;
 }
 
 int arena_hold(const demi_sgarray_t *sga, struct arena_block **out) {
-    struct hit h;
-    uint64_t want, mask;
-    if (!named(sga, &h, &want, &mask) || !inside(sga, &h))
+    struct arena_block *b;
+    if (!named(sga, &b))
         return EINVAL;
-    uint64_t s = __atomic_load_n(&h.block->state, __ATOMIC_ACQUIRE);
+    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_ACQUIRE);
     do {
-        if ((s & mask) != want)
+        if (!same_life(s, sga) || !inside(sga, b))
             return EINVAL;
-    } while (!__atomic_compare_exchange_n(&h.block->state, &s, s + ARENA_REF, true,
-                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
-    *out = h.block;
+        if ((s & ARENA_REFS) == ARENA_REFS)
+            return EAGAIN;
+    } while (!__atomic_compare_exchange_n(&b->state, &s, s + ARENA_REF, true, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_ACQUIRE));
+    *out = b;
     return 0;
 }
 
 int arena_sgafree(struct arena_cache *cache, const demi_sgarray_t *sga) {
-    struct hit h;
-    uint64_t want, mask;
-    if (!named(sga, &h, &want, &mask))
+    struct arena_block *b;
+    if (!named(sga, &b))
         return EINVAL;
-    uint64_t s = __atomic_load_n(&h.block->state, __ATOMIC_ACQUIRE);
+    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_ACQUIRE);
     do {
-        if ((s & mask) != want)
+        if (!same_life(s, sga))
             return EINVAL;
-    } while (!__atomic_compare_exchange_n(&h.block->state, &s, s & ~ARENA_APP, true,
-                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
-    if (__builtin_expect(!(s & ARENA_REFS), 1))
-        release(cache, h.block);
+    } while (!__atomic_compare_exchange_n(&b->state, &s, s - ARENA_APP + ARENA_GEN - ARENA_REF,
+                                          true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    if (cache)
+        see(cache);
+    if (__builtin_expect((s & ARENA_REFS) == ARENA_REF, 1))
+        release(cache, b);
     return 0;
 }

@@ -12,9 +12,9 @@
  * Owners. A block is held by the data plane (a count of references), by the application
  * (at most once), or by both; it is free again when neither holds it. The application
  * holds a block as a scatter-gather array:
- * - sga_buf is the block's first byte with the low six bits used as a tag that changes
- *   each time that the block is allocated, so that an array freed twice is recognised even
- *   if its memory has been given out again meanwhile (except every 64th time).
+ * - sga_buf is no address but a handle: it names the block and which of its lives this is, so
+ *   that an array freed twice is recognised even if its memory has been given out again
+ *   meanwhile (except every 1024th time).
  * - the segment may be narrowed at will inside the bytes that were allocated.
  * In front of them there is room for a frame's header (ARENA_LEAD), unless they are many.
  *
@@ -24,8 +24,7 @@
  * function calls back.
  *
  * Cost: allocating and freeing a cached block takes no lock, no system call and no
- * clock: about 50 instructions to allocate and 110 to check and free (BenchmarkArena in
- * datapath/ctest).
+ * clock: some 120 instructions for both (BenchmarkArena in datapath/ctest).
  */
 #ifndef CATMINT_ARENA_H
 #define CATMINT_ARENA_H
@@ -70,28 +69,22 @@ int arena_shutdown(void);
 /* ---- Caches ------------------------------------------------------------------------- */
 
 /*
- * Free blocks in front of the process-wide pool, and what arrays given out not long ago
- * lead to: judging one that is remembered takes no look-up by address. The fields are
- * private, but for id, which the owner sets once: a number that no other cache has meanwhile.
+ * Free blocks in front of the process-wide pool. The fields are private.
  */
-#define ARENA_MEMO 64
 struct arena_cache {
-    uint16_t id;
+    struct arena_block *blocks; /* of arena_meta, */
+    uint32_t made;              /* and of its count: as many as the cache has seen */
+    uint32_t lead;              /* of a block that is in the cache, or came from it last */
     struct arena_cache_class {
-        uint32_t n; /* written by its engine, read by the census: atomic */
-        uint32_t cap;
+        uint64_t n; /* written by its engine, read by the census: atomic */
+        uint64_t cap;
         struct arena_block *blocks[ARENA_CACHE_BLOCKS]; /* the warmest last */
-    } classes[ARENA_CLASSES];
+    } classes[ARENA_CLASSES + 1]; /* the last one, for large blocks, is always empty and full */
     struct arena_cache *next, *prev;
-    struct arena_memo {
-        uintptr_t buf; /* sga_buf */
-        struct arena_block *block;
-        uint64_t want;                  /* its state while only the application holds it, and so */
-        struct arena_cache_class *home; /* where it goes when it is free */
-    } memo[ARENA_MEMO];
 };
 
-void arena_cache_init(struct arena_cache *cache);
+/* id is a number, not 0, that no other cache has meanwhile. */
+void arena_cache_init(struct arena_cache *cache, uint16_t id);
 /* Returns what the cache holds to the pool and takes the cache out of the census. */
 void arena_cache_destroy(struct arena_cache *cache);
 /* Returns what the cache holds to the pool. */
@@ -124,17 +117,15 @@ void arena_unref(struct arena_cache *cache, struct arena_block *b);
  */
 void arena_give(struct arena_block *b, uint8_t offset, uint32_t len, demi_sgarray_t *sga);
 
-/* As arena_check, by an engine: what is found is remembered in its cache. */
-int arena_check_cached(struct arena_cache *cache, const demi_sgarray_t *sga);
-
 /*
- * Looks at an array that the application hands over. 0: it is one segment inside an
+ * Looks at an array that the application hands over, to an engine with this cache or to none
+ * (NULL). 0: it is one segment inside an
  * allocation that the application holds; the length may be 0. EINVAL: it is anything else.
  */
-int arena_check(const demi_sgarray_t *sga);
+int arena_check(struct arena_cache *cache, const demi_sgarray_t *sga);
 /*
  * As arena_check, and takes a reference to the block in the same step, so that the
- * application may free the array at once.
+ * application may free the array at once. EAGAIN: there are a million references already.
  */
 int arena_hold(const demi_sgarray_t *sga, struct arena_block **out);
 
@@ -147,7 +138,7 @@ int arena_hold(const demi_sgarray_t *sga, struct arena_block **out);
 int arena_sgaalloc(struct arena_cache *cache, size_t size, demi_sgarray_t *sga);
 /*
  * Ends the application's ownership. The memory lives on while the data plane has
- * references. sga_buf says which block; the segment does only if sga_buf is NULL.
+ * references. sga_buf says which block; the segment does not matter.
  * EINVAL, and nothing changed: NULL, a null array, memory that is not from here, that the
  * application does not hold or has freed before.
  */

@@ -1,16 +1,17 @@
-/* Chunks: mapping payload and metadata, and the radix that finds them by address. */
+/* Chunks: mapping payload and metadata. */
 #define _GNU_SOURCE 1 /* MAP_HUGETLB, MADV_HUGEPAGE */
 #include "arena_internal.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
-struct arena_chunk **arena_radix[1 << ARENA_RADIX_BITS];
 int64_t arena_test_mappings_left = -1;
+uint32_t arena_test_max_chunks = ARENA_MAX_CHUNKS;
 
-/* Metadata regions without a chunk, through next; under arena_pool_lock. */
+struct arena_meta arena_meta;
+static uint8_t *meta_start; /* of what is reserved */
+static size_t meta_size;
+
+/* Metadata without a chunk, through next; under arena_pool_lock. */
 static struct arena_chunk *spare_meta;
 
 static bool may_map(void) {
@@ -22,7 +23,7 @@ static bool may_map(void) {
     return true;
 }
 
-void *arena_map_aligned(size_t n, size_t align, int prot) {
+static void *map_aligned(size_t n, size_t align, int prot) {
     if (!may_map())
         return NULL;
     size_t whole = n + align;
@@ -35,29 +36,28 @@ void *arena_map_aligned(size_t n, size_t align, int prot) {
     uint8_t *end = start + n;
     if (end < p + whole)
         munmap(end, (size_t)(p + whole - end));
-    if ((uintptr_t)end >> 47) { /* above what the radix covers; not given out on Linux unasked */
-        munmap(start, n);
-        return NULL;
-    }
     return start;
 }
 
-int arena_radix_set(const void *base, size_t len, struct arena_chunk *c) {
-    uintptr_t end = (uintptr_t)base + len;
-    if (c) { /* first every leaf, so that nothing is entered when one is missing */
-        for (uintptr_t a = (uintptr_t)base; a < end; a += ARENA_CHUNK) {
-            if (arena_radix[a >> 34])
-                continue;
-            struct arena_chunk **leaf = calloc(1 << ARENA_RADIX_BITS, sizeof(struct arena_chunk *));
-            if (!leaf)
-                return ENOMEM;
-            __atomic_store_n(&arena_radix[a >> 34], leaf, __ATOMIC_RELEASE);
-        }
+/*
+ * Reserves addresses for metadata. It takes no memory, but counts where addresses are limited
+ * (RLIMIT_AS): then for as few chunks as there is room.
+ */
+static bool meta_reserve(void) {
+    for (uint32_t n = arena_test_max_chunks; n; n /= 2) {
+        size_t chunks = (size_t)n * ARENA_META_CHUNK, blocks = (size_t)n * ARENA_META_BLOCKS;
+        size_t size = chunks + blocks + 3 * ARENA_META_GUARD;
+        void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+            continue;
+        meta_start = p;
+        meta_size = size;
+        arena_meta.chunks = meta_start + ARENA_META_GUARD;
+        arena_meta.blocks = (struct arena_block *)(arena_meta.chunks + chunks + ARENA_META_GUARD);
+        arena_meta.room = n;
+        return true;
     }
-    for (uintptr_t a = (uintptr_t)base; a < end; a += ARENA_CHUNK)
-        __atomic_store_n(&arena_radix[a >> 34][(a >> 21) & ((1 << ARENA_RADIX_BITS) - 1)], c,
-                         __ATOMIC_RELEASE);
-    return 0;
+    return false;
 }
 
 static struct arena_chunk *meta_get(void) {
@@ -66,14 +66,19 @@ static struct arena_chunk *meta_get(void) {
         spare_meta = c->next;
         return c;
     }
-    uint8_t *p = arena_map_aligned(ARENA_META, ARENA_META, PROT_NONE);
-    if (!p)
+    if (!may_map() || (!meta_start && !meta_reserve()))
         return NULL;
-    if (mprotect(p + ARENA_META_GUARD, ARENA_META_END - ARENA_META_GUARD, PROT_READ | PROT_WRITE)) {
-        munmap(p, ARENA_META);
+    uint32_t n = arena_meta.made / ARENA_CHUNK_BLOCKS;
+    if (n == arena_meta.room)
         return NULL;
-    }
-    return (struct arena_chunk *)(p + ARENA_META_GUARD);
+    c = (struct arena_chunk *)(arena_meta.chunks + (size_t)n * ARENA_META_CHUNK);
+    struct arena_block *blocks = arena_chunk_blocks(c);
+    if (mprotect(c, ARENA_META_CHUNK, PROT_READ | PROT_WRITE) ||
+        mprotect(blocks, ARENA_META_BLOCKS, PROT_READ | PROT_WRITE))
+        return NULL;
+    blocks->state = ARENA_MARK; /* the first of all could be taken for that of a NULL handle */
+    __atomic_store_n(&arena_meta.made, arena_meta.made + ARENA_CHUNK_BLOCKS, __ATOMIC_RELEASE);
+    return c;
 }
 
 void arena_meta_put(struct arena_chunk *c) {
@@ -82,15 +87,11 @@ void arena_meta_put(struct arena_chunk *c) {
 }
 
 void arena_meta_release(void) {
-    while (spare_meta) {
-        struct arena_chunk *c = spare_meta;
-        spare_meta = c->next;
-        munmap((uint8_t *)c - ARENA_META_GUARD, ARENA_META);
-    }
-    for (size_t i = 0; i < sizeof(arena_radix) / sizeof(arena_radix[0]); i++) {
-        free(arena_radix[i]);
-        arena_radix[i] = NULL;
-    }
+    if (meta_start)
+        munmap(meta_start, meta_size);
+    meta_start = NULL;
+    arena_meta = (struct arena_meta){0};
+    spare_meta = NULL;
 }
 
 /* Payload of at least size and at most room bytes: *len says how many. */
@@ -100,7 +101,7 @@ static void *payload_map(size_t size, uint64_t room, size_t *len) {
         void *p = mmap(NULL, huge, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
         if (p != MAP_FAILED) {
-            if (!((uintptr_t)p & (ARENA_CHUNK - 1)) && !(((uintptr_t)p + huge) >> 47)) {
+            if (!((uintptr_t)p & (ARENA_CHUNK - 1))) {
                 *len = huge;
                 return p;
             }
@@ -110,7 +111,7 @@ static void *payload_map(size_t size, uint64_t room, size_t *len) {
     *len = (size + 4095) & ~(size_t)4095;
     if (*len > room)
         return NULL;
-    void *p = arena_map_aligned(*len, ARENA_CHUNK, PROT_READ | PROT_WRITE);
+    void *p = map_aligned(*len, ARENA_CHUNK, PROT_READ | PROT_WRITE);
     if (p)
         (void)madvise(p, *len, MADV_HUGEPAGE); /* a wish: not every kernel has them */
     return p;
@@ -126,17 +127,11 @@ struct arena_chunk *arena_chunk_map(size_t size, bool large, uint64_t room) {
         arena_meta_put(c);
         return NULL;
     }
-    /* Stale look-ups may be reading the spans, whose incarnations are 0: they stay as they are. */
     c->base = base;
     c->len = len;
     c->large = large;
     c->roomy = false;
     c->free_spans = large ? 0 : UINT32_MAX;
-    if (arena_radix_set(base, len, c)) {
-        munmap(base, len);
-        arena_meta_put(c);
-        return NULL;
-    }
     return c;
 }
 

@@ -1,12 +1,8 @@
 /*
  * The short ways through the arenas, inline in the engine's fast paths and in arena.c: a
- * cached block taken or released, and an array judged by what the engine's cache remembers
- * of it. Each either does what the function of arena.h does, or says no and has changed
- * nothing; then that function decides. Called with the lock of the cache's engine held.
- *
- * A memo can be out of date but not wrong: it counts only while the block's state is still
- * the one that the array was given out with, incarnation and tag included, the cache is still the
- * one that it came from, and the block's metadata stays mapped as long as there are caches.
+ * cached block taken or released, and an array judged by its handle. Each either does what the
+ * function of arena.h does, or says no and has changed nothing; then that function decides.
+ * Called with the lock of the cache's engine held.
  */
 #ifndef CATMINT_ARENA_FAST_H
 #define CATMINT_ARENA_FAST_H
@@ -15,47 +11,36 @@
 
 #define ARENA_HOT static inline __attribute__((always_inline))
 
-extern struct arena_block arena_no_block;
-
 /* Only the engine writes the count; the census may read it at any time. */
-ARENA_HOT void arena_set_count(struct arena_cache_class *cc, uint32_t n) {
+ARENA_HOT void arena_set_count(struct arena_cache_class *cc, uint64_t n) {
     __atomic_store_n(&cc->n, n, __ATOMIC_RELAXED);
 }
 
-/* Multiplicative hashing; the tag in the low bits takes part. */
-ARENA_HOT struct arena_memo *arena_memo(struct arena_cache *cache, uintptr_t buf) {
-    _Static_assert(ARENA_MEMO == 64 && sizeof(struct arena_memo) == 32, "6 bits, times 32");
-    uint32_t at = ((uint32_t)buf * UINT32_C(0x9E3779B1)) >> 21 & (63u << 5);
-    return (struct arena_memo *)((uintptr_t)cache->memo + at);
-}
-
 /*
- * The application, and nobody else, holds b as the array that begins at buf; state is the block's,
- * home its class's. Only arrays with a lead of this cache's are remembered.
+ * The block that an array's handle would name. False: there is none, or this cache has not seen it.
  */
-ARENA_HOT void arena_remember(struct arena_cache *cache, uintptr_t buf, struct arena_block *b,
-                              uint64_t state, struct arena_cache_class *home) {
-    struct arena_memo *m = arena_memo(cache, buf);
-    m->buf = buf;
-    m->block = b;
-    m->want = state;
-    m->home = home;
+ARENA_HOT bool arena_named_fast(const struct arena_cache *cache, const demi_sgarray_t *sga,
+                                struct arena_block **b) {
+    uint32_t index = (uint32_t)(uintptr_t)sga->sga_buf;
+    if (index >= cache->made)
+        return false;
+    *b = cache->blocks + index;
+    return true;
 }
 
 /*
  * Whether arena_check would say 0, of an array of len bytes, more than 0, that begins where the
  * allocation does, and that nobody else holds. Then its lead may be written.
  */
-ARENA_HOT bool arena_check_fast(struct arena_cache *cache, const demi_sgarray_t *sga,
-                                uint32_t len) {
-    uintptr_t buf = (uintptr_t)sga->sga_buf;
-    const struct arena_memo *m = arena_memo(cache, buf);
-    const struct arena_block *b = m->block;
-    return m->buf == buf && sga->sga_numsegs == 1 &&
-           (uintptr_t)sga->sga_segs[0].sgaseg_buf == (buf & ~(uintptr_t)ARENA_TAG) + ARENA_LEAD &&
-           __atomic_load_n(&b->state, __ATOMIC_ACQUIRE) == m->want &&
-           __atomic_load_n(&b->owner, __ATOMIC_RELAXED) == cache->id &&
-           len + ARENA_LEAD <= __atomic_load_n(&b->size, __ATOMIC_RELAXED);
+ARENA_HOT bool arena_check_fast(const struct arena_cache *cache, const demi_sgarray_t *sga,
+                                uint32_t len, uint8_t **lead) {
+    struct arena_block *b;
+    if (!arena_named_fast(cache, sga, &b) || sga->sga_numsegs != 1 ||
+        __atomic_load_n(&b->state, __ATOMIC_ACQUIRE) != (uintptr_t)sga->sga_buf)
+        return false;
+    /* While that is its state the rest stays as it is. */
+    *lead = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
+    return b->lead == cache->lead && (uintptr_t)*lead == b->addr && len <= b->size;
 }
 
 /*
@@ -63,7 +48,7 @@ ARENA_HOT bool arena_check_fast(struct arena_cache *cache, const demi_sgarray_t 
  * application holds it, and is set then.
  */
 ARENA_HOT struct arena_block *arena_take_warmest(struct arena_cache_class *cc) {
-    uint32_t n = cc->n - 1;
+    uint64_t n = cc->n - 1;
     struct arena_block *b = cc->blocks[n];
     arena_set_count(cc, n);
     return b;
@@ -76,19 +61,15 @@ ARENA_HOT struct arena_block *arena_take_fast(struct arena_cache *cache, uint32_
 }
 
 /*
- * As arena_give behind the lead, of a block of home, a class of this cache, with one reference, and
- * for an engine that remembers it. Nobody else can know such a block, so that its state needs no
- * atomic change, and it has no other reference.
+ * As arena_give behind the lead, of a block of a cache's with one reference. Nobody else can know
+ * such a block, so that its state needs no atomic change.
  */
-ARENA_HOT void arena_give_fast(struct arena_cache *cache, struct arena_cache_class *home,
-                               struct arena_block *b, uint32_t len, const struct sockaddr_in *addr,
+ARENA_HOT void arena_give_fast(struct arena_block *b, uint32_t len, const struct sockaddr_in *addr,
                                demi_sgarray_t *sga) {
-    __atomic_store_n(&b->size, ARENA_LEAD + len, __ATOMIC_RELAXED);
-    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED) + (ARENA_APP - ARENA_REF);
+    __atomic_store_n(&b->size, len, __ATOMIC_RELAXED);
+    uint64_t s = __atomic_load_n(&b->state, __ATOMIC_RELAXED) | ARENA_APP;
     __atomic_store_n(&b->state, s, __ATOMIC_RELEASE);
-    uintptr_t buf = b->addr | (s & ARENA_TAG);
-    arena_remember(cache, buf, b, s, home);
-    sga->sga_buf = (void *)buf;
+    sga->sga_buf = (void *)(uintptr_t)s;
     sga->sga_numsegs = 1;
     sga->sga_segs[0].sgaseg_buf = (void *)(b->addr + ARENA_LEAD);
     sga->sga_segs[0].sgaseg_len = len;
@@ -97,24 +78,20 @@ ARENA_HOT void arena_give_fast(struct arena_cache *cache, struct arena_cache_cla
 
 /* As arena_sgafree. */
 ARENA_HOT bool arena_sgafree_fast(struct arena_cache *cache, const demi_sgarray_t *sga) {
-    uintptr_t buf = (uintptr_t)sga->sga_buf;
-    const struct arena_memo *m = arena_memo(cache, buf);
-    struct arena_block *b = m->block;
-    uint64_t s = m->want;
-    if (__builtin_expect(m->buf != buf || sga->sga_numsegs != 1 ||
-                             __atomic_load_n(&b->owner, __ATOMIC_RELAXED) != cache->id,
-                         0))
+    struct arena_block *b;
+    if (__builtin_expect(!arena_named_fast(cache, sga, &b) || sga->sga_numsegs != 1, 0))
         return false;
-    /* The block's class stays while it is held; a full cache and references are for the other. */
-    struct arena_cache_class *cc = m->home;
-    uint32_t n = cc->n;
-    if (__builtin_expect(n == cc->cap, 0))
+    struct arena_cache_class *cc = arena_home_of(cache, b);
+    uint64_t n = cc->n;
+    if (__builtin_expect(n == cc->cap, 0)) /* full, or for large blocks */
         return false;
-    uint64_t free = (s - ARENA_APP + 1) | ARENA_REF; /* as any block in a cache */
+    uint64_t s = (uintptr_t)sga->sga_buf;
+    uint64_t free = s - ARENA_APP + ARENA_GEN;
     if (__builtin_expect(!__atomic_compare_exchange_n(&b->state, &s, free, false, __ATOMIC_ACQ_REL,
                                                       __ATOMIC_RELAXED),
                          0))
         return false;
+    __atomic_store_n(&b->lead, cache->lead, __ATOMIC_RELAXED);
     cc->blocks[n] = b;
     arena_set_count(cc, n + 1);
     return true;

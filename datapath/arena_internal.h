@@ -2,19 +2,12 @@
  * Private to arena.c, arena_pool.c, arena_chunk.c and arena_mr.c: what the arenas know
  * about their memory.
  *
- *   address --radix--> chunk --span--> slab --index--> block
- *
  * A chunk's payload is cut into 32 spans of 64 KiB. A slab is a run of spans holding
  * blocks of one size class. The metadata of a chunk is an arena_chunk with an arena_block
- * for every block that fits, in a region of its own with guard pages on both sides. Such
- * regions are reused for other chunks but stay mapped until arena_shutdown: so an address
- * may be looked up without a lock, even a stale one, while its chunk goes away.
- *
- * What makes that safe is the incarnation: a number given to a slab when it is made and
- * never again. It stands in the span (0 while there is no slab) and in the state of every
- * block handed out from the slab, and the compare-and-swap that changes a state on behalf
- * of the application insists on it. Who looks up an address reads incarnation, fields,
- * incarnation (a sequence lock).
+ * for every block that fits, in two tables apart from all payload, with guard pages around
+ * them. A chunk's place there is used for other chunks later, but stays mapped until
+ * arena_shutdown: so a block may be looked up by its index without a lock, even one whose
+ * chunk goes away.
  *
  * Locks, in this order: arena_reg_lock (registration, devices, chunks going away), then
  * arena_pool_lock (chunks, slabs and free lists, the list of caches).
@@ -32,49 +25,44 @@
 #define ARENA_LARGE ARENA_CLASSES /* "class" of a block with a chunk of its own */
 
 /*
- * State of a block: incarnation (32 bits) | application holds it (1) | references of the
- * data plane (25) | tag (6).
+ * State of a block: generation (10 bits) | the application holds it (1) | 1 | references (20) |
+ * index of the block (32). The references are those of the data plane, and one of the
+ * application's.
+ *
+ * sga_buf is a handle: the state while the application holds the block and nobody else does. When
+ * the application gives it up the generation grows, so that no earlier handle is good any more.
+ * An address is no handle, because addresses of user space do not have ARENA_MARK.
+ *
+ * A block in a cache has one reference already, that of whoever will take it.
  */
-#define ARENA_INC_SHIFT 32
-#define ARENA_APP (UINT64_C(1) << 31)
-#define ARENA_REF UINT64_C(64)
-#define ARENA_REFS (ARENA_APP - ARENA_REF)
-#define ARENA_TAG UINT64_C(63)
-_Static_assert(ARENA_REF == ARENA_TAG + 1, "a tag that overflows carries into the references");
-/*
- * A block in a cache has one reference already, that of whoever will take it, and a tag of its own:
- * the tag grows by 1 when the block comes in, and goes from its end back to 0, carrying into the
- * reference, which is set anyway.
- */
+#define ARENA_REF (UINT64_C(1) << 32)
+#define ARENA_MARK (UINT64_C(1) << 52)
+#define ARENA_REFS (ARENA_MARK - ARENA_REF)
+#define ARENA_APP (UINT64_C(1) << 53)
+#define ARENA_GEN (UINT64_C(1) << 54) /* goes from its end back to 0 */
+#define ARENA_GENS (-ARENA_GEN)
 
 struct arena_block {
     uint64_t state; /* atomic */
-    uintptr_t addr; /* these stay as they are while the slab exists */
+    uintptr_t addr; /* these stay as they are while the slab exists (atomic) */
     uint32_t block_size;
-    uint8_t class;
-    uint8_t lead;   /* bytes before those that the application may use (atomic); see below */
-    uint16_t owner; /* id of the cache that it came from last, 0: none (atomic) */
-    uint32_t size;  /* bytes that were asked for, lead included (atomic) */
-    uint32_t next;  /* in the slab's free list: index + 1, 0 at the end */
+    uint32_t home; /* offset of its class in an arena_cache (atomic) */
+    uint32_t lead; /* see below (atomic) */
+    uint32_t size; /* bytes that were asked for, lead included (atomic); and in the pool's
+                      lists the next free block of the slab: index in it + 1, 0 at the end */
 };
 _Static_assert(sizeof(struct arena_block) == 32, "two blocks' metadata in a cache line");
 /*
- * In a cache lead is ARENA_LEAD, and owner the cache's id. The bytes of lead of an array that the
- * application holds belong to the engine of that cache, and its lock guards them: it writes the
- * header of a frame there, which goes out with what lies behind.
+ * lead is owner << 8 | bytes, those before the bytes that the application may use. In a cache
+ * they are ARENA_LEAD, and the owner is the cache's id (0: none). The bytes of lead of an array
+ * that the application holds belong to the engine of that cache, and its lock guards them: it
+ * writes the header of a frame there, which goes out with what lies behind.
  */
+#define ARENA_LEAD_BYTES 0xffu
 
-/* What a look-up needs to know of a span; all fields atomic. */
-struct arena_span {
-    uint64_t base;       /* address of the slab's first block */
-    uint32_t inc;        /* incarnation, 0: no slab here */
-    uint32_t block_size; /* bytes */
-    uint32_t recip;      /* ceil(2^31 / (block_size / 64)); 0 for a large block */
-    uint16_t blocks;
-    uint8_t first; /* the slab's first span */
-    uint8_t class;
-};
-_Static_assert(sizeof(struct arena_span) == 24, "spans are packed for look-ups");
+static inline uint32_t arena_lead_of(uint16_t owner) {
+    return (uint32_t)owner << 8 | ARENA_LEAD;
+}
 
 struct arena_slab {
     struct arena_slab *next, *prev; /* slabs of its class with a free block */
@@ -97,32 +85,47 @@ struct arena_chunk {
     bool roomy;          /* on the list of chunks with a free span (or of free large ones) */
     struct arena_chunk *next, *prev; /* all chunks */
     struct arena_chunk *roomy_next, *roomy_prev;
-    struct arena_span spans[ARENA_SPANS];
     struct arena_slab slabs[ARENA_SPANS]; /* indexed by first span */
 };
 
-/* The metadata region: aligned to its size; guard, arena_chunk, blocks, guard. */
-#define ARENA_META (UINT32_C(2) << 20)
-#define ARENA_META_GUARD 4096
-#define ARENA_META_BLOCKS 16384
-#define ARENA_META_END                                                                             \
-    (ARENA_META_BLOCKS + ARENA_SPANS * ARENA_SPAN_BLOCKS * sizeof(struct arena_block))
-_Static_assert(ARENA_META_GUARD + sizeof(struct arena_chunk) <= ARENA_META_BLOCKS,
-               "a chunk's metadata fits in front of its blocks");
-_Static_assert(ARENA_META_END < ARENA_META, "the rest is the upper guard");
+/* ---- Metadata --------------------------------------------------------------------------- */
+
+/*
+ * Reserved when the first chunk is mapped and given back by arena_shutdown: guard, chunks, guard,
+ * blocks, guard. Constant in between, but for made. Whoever has a block may read it without a lock.
+ */
+#define ARENA_META_GUARD 4096u
+#define ARENA_META_CHUNK 8192u /* bytes for an arena_chunk */
+#define ARENA_CHUNK_BLOCKS (ARENA_SPANS * ARENA_SPAN_BLOCKS)
+#define ARENA_META_BLOCKS (ARENA_CHUNK_BLOCKS * sizeof(struct arena_block))
+#define ARENA_MAX_CHUNKS 65536u
+_Static_assert(sizeof(struct arena_chunk) <= ARENA_META_CHUNK, "a chunk fits in its place");
+_Static_assert(ARENA_META_CHUNK % 4096 == 0 && ARENA_META_BLOCKS % 4096 == 0, "whole pages");
+_Static_assert((uint64_t)ARENA_MAX_CHUNKS *ARENA_CHUNK_BLOCKS <= ARENA_REF,
+               "an index fits in a state");
+
+struct arena_meta {
+    uint8_t *chunks;            /* ARENA_META_CHUNK each */
+    struct arena_block *blocks; /* ARENA_CHUNK_BLOCKS of each chunk */
+    uint32_t made;              /* indices of blocks that are mapped: those below (atomic) */
+    uint32_t room;              /* chunks that are reserved */
+};
+extern struct arena_meta arena_meta;
+
+/* Index of a block among all. */
+static inline uint32_t arena_block_index(const struct arena_block *b) {
+    return (uint32_t)(b - arena_meta.blocks);
+}
 
 static inline struct arena_chunk *arena_block_chunk(const struct arena_block *b) {
-    return (struct arena_chunk *)(((uintptr_t)b & ~(uintptr_t)(ARENA_META - 1)) + ARENA_META_GUARD);
+    return (struct arena_chunk *)(arena_meta.chunks +
+                                  (size_t)(arena_block_index(b) / ARENA_CHUNK_BLOCKS) *
+                                      ARENA_META_CHUNK);
 }
 
 static inline struct arena_block *arena_chunk_blocks(const struct arena_chunk *c) {
-    return (struct arena_block *)((uintptr_t)c - ARENA_META_GUARD + ARENA_META_BLOCKS);
-}
-
-/* Index among the blocks of its chunk: first span * ARENA_SPAN_BLOCKS + index in the slab. */
-static inline uint32_t arena_block_index(const struct arena_block *b) {
-    return (uint32_t)((((uintptr_t)b & (ARENA_META - 1)) - ARENA_META_BLOCKS) /
-                      sizeof(struct arena_block));
+    size_t i = (size_t)((const uint8_t *)c - arena_meta.chunks) / ARENA_META_CHUNK;
+    return arena_meta.blocks + i * ARENA_CHUNK_BLOCKS;
 }
 
 /* ---- Size classes: multiples of 64 to 512, then four steps to each power of two -------- */
@@ -143,41 +146,30 @@ static inline uint32_t arena_class_size(uint32_t class) {
     return (5 + (class - 8) % 4) << (e - 2);
 }
 
-/* ---- Radix: address >> 21 to chunk, 47-bit addresses -------------------------------------- */
-
-#define ARENA_RADIX_BITS 13
-
-extern struct arena_chunk **arena_radix[1 << ARENA_RADIX_BITS];
-
-static inline struct arena_chunk *arena_find(uintptr_t a) {
-    if (a >> 47)
-        return NULL;
-    struct arena_chunk **leaf = __atomic_load_n(&arena_radix[a >> 34], __ATOMIC_ACQUIRE);
-    if (!leaf)
-        return NULL;
-    return __atomic_load_n(&leaf[(a >> 21) & ((1 << ARENA_RADIX_BITS) - 1)], __ATOMIC_ACQUIRE);
+/* A class of a cache, as struct arena_block.home names it. */
+static inline uint32_t arena_home(uint32_t class) {
+    return (uint32_t)(offsetof(struct arena_cache, classes) +
+                      class * sizeof(struct arena_cache_class));
 }
-
-/* Enters (c) or removes (NULL) every 2 MiB of [base, base+len). ENOMEM: no leaf. */
-int arena_radix_set(const void *base, size_t len, struct arena_chunk *c);
+static inline struct arena_cache_class *arena_home_of(struct arena_cache *cache,
+                                                      const struct arena_block *b) {
+    uint32_t home = __atomic_load_n(&b->home, __ATOMIC_RELAXED);
+    return (struct arena_cache_class *)((uintptr_t)cache + home);
+}
 
 /* ---- Chunks (arena_chunk.c) ------------------------------------------------------------------ */
 
 /*
- * Maps payload and metadata of a chunk for size bytes (at most ARENA_MAX_BLOCK) and enters
- * it in the radix. NULL: no memory, or it would take more than room bytes. Called with
- * arena_pool_lock held.
+ * Maps payload and metadata of a chunk for size bytes (at most ARENA_MAX_BLOCK). NULL: no memory,
+ * or it would take more than room bytes. Called with arena_pool_lock held.
  */
 struct arena_chunk *arena_chunk_map(size_t size, bool large, uint64_t room);
-/* Unmaps the payload; the metadata stays. Its chunk must not be in the radix. */
+/* Unmaps the payload; the metadata stays. */
 void arena_chunk_unmap(struct arena_chunk *c);
 /* Keeps metadata for another chunk; with arena_pool_lock held. */
 void arena_meta_put(struct arena_chunk *c);
-/* Unmaps all metadata kept, and the leaves of the radix. */
+/* Unmaps all metadata. */
 void arena_meta_release(void);
-
-/* Makes n mapped bytes at an address that is a multiple of align, or NULL. */
-void *arena_map_aligned(size_t n, size_t align, int prot);
 
 /* ---- Pool (arena_pool.c) -----------------------------------------------------------------------
  */
@@ -216,5 +208,7 @@ uint32_t arena_devices(void);
  * succeed): what a machine out of memory does.
  */
 extern int64_t arena_test_mappings_left;
+/* Chunks for whose metadata room is reserved at most; counts from the next arena_shutdown on. */
+extern uint32_t arena_test_max_chunks;
 
 #endif

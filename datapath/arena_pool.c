@@ -19,7 +19,6 @@ static struct {
     uint64_t empty_bytes; /* of these, in chunks without a slab or block */
     uint64_t max_bytes;
     uint64_t keep_bytes;
-    uint32_t incarnation;
 } pool = {.max_bytes = UINT64_MAX, .keep_bytes = ARENA_DEFAULT_KEEP};
 
 /* ---- Chunks ------------------------------------------------------------------------- */
@@ -70,7 +69,6 @@ static void chunk_forget(struct arena_chunk *c) {
         pool.chunks = c->next;
     if (c->next)
         c->next->prev = c->prev;
-    (void)arena_radix_set(c->base, c->len, NULL); /* removal cannot fail */
     pool.empty_bytes -= c->len;
 }
 
@@ -80,37 +78,8 @@ struct arena_chunk *arena_pool_chunks(void) {
 
 /* ---- Slabs ------------------------------------------------------------------------------ */
 
-static uint32_t next_incarnation(void) {
-    if (!++pool.incarnation) /* 0 means none; the wrap takes 4 billion slabs */
-        pool.incarnation = 1;
-    return pool.incarnation;
-}
-
 static uint32_t span_mask(uint32_t first, uint32_t n) {
     return (uint32_t)(((UINT64_C(1) << n) - 1) << first);
-}
-
-/* Shows n spans from first to look-ups as one slab. See the sequence lock in resolve(). */
-static void spans_publish(struct arena_chunk *c, uint32_t first, uint32_t n, uintptr_t base,
-                          uint32_t class, uint32_t block_size, uint32_t blocks) {
-    uint32_t inc = next_incarnation();
-    uint32_t units = block_size / ARENA_ALIGN;
-    uint32_t recip = class == ARENA_LARGE ? 0 : ((UINT32_C(1) << 31) + units - 1) / units;
-    for (uint32_t i = first; i < first + n; i++) {
-        struct arena_span *sp = &c->spans[i];
-        __atomic_store_n(&sp->base, (uint64_t)base, __ATOMIC_RELEASE);
-        __atomic_store_n(&sp->block_size, block_size, __ATOMIC_RELEASE);
-        __atomic_store_n(&sp->recip, recip, __ATOMIC_RELEASE);
-        __atomic_store_n(&sp->blocks, (uint16_t)blocks, __ATOMIC_RELEASE);
-        __atomic_store_n(&sp->first, (uint8_t)first, __ATOMIC_RELEASE);
-        __atomic_store_n(&sp->class, (uint8_t) class, __ATOMIC_RELEASE);
-        __atomic_store_n(&sp->inc, inc, __ATOMIC_RELEASE);
-    }
-}
-
-static void spans_hide(struct arena_chunk *c, uint32_t first, uint32_t n) {
-    for (uint32_t i = first; i < first + n; i++)
-        __atomic_store_n(&c->spans[i].inc, 0, __ATOMIC_RELEASE);
 }
 
 /* Spans of a slab of a class: as few as waste at most an eighth behind the last block. */
@@ -177,8 +146,6 @@ static struct arena_slab *slab_make(uint32_t class) {
                              .first = (uint8_t)first,
                              .spans = (uint8_t)n,
                              .class = (uint8_t) class};
-    spans_publish(c, first, n, (uintptr_t)c->base + ((uintptr_t)first << ARENA_SPAN_SHIFT), class,
-                  block_size, blocks);
     slab_list(s);
     return s;
 }
@@ -187,7 +154,6 @@ static struct arena_slab *slab_make(uint32_t class) {
 static void slab_retire(struct arena_slab *s) {
     struct arena_chunk *c = s->chunk;
     slab_unlist(s);
-    spans_hide(c, s->first, s->spans);
     if (!c->roomy)
         list_add(&pool.roomy, c);
     c->free_spans |= span_mask(s->first, s->spans);
@@ -197,16 +163,15 @@ static void slab_retire(struct arena_slab *s) {
 
 /* ---- Taking and putting back ---------------------------------------------------------------- */
 
-/* Makes b block number i of a slab. Stale look-ups may be reading its state. */
-static void block_stamp(struct arena_block *b, const struct arena_span *sp, uint32_t i) {
-    /* Atomic because arena_fast.h may look at a block before it knows that it is another one. */
-    __atomic_store_n(&b->addr, (uintptr_t)sp->base + (uintptr_t)i * sp->block_size,
-                     __ATOMIC_RELAXED);
-    b->block_size = sp->block_size;
-    __atomic_store_n(&b->class, sp->class, __ATOMIC_RELAXED);
-    /* Another tag than that of the block that was here before, if there was one. */
-    uint64_t tag = (__atomic_load_n(&b->state, __ATOMIC_RELAXED) + 1) & ARENA_TAG;
-    __atomic_store_n(&b->state, (uint64_t)sp->inc << ARENA_INC_SHIFT | tag, __ATOMIC_RELEASE);
+/* Makes b a block, with one reference. Stale look-ups may be reading it. */
+static void block_stamp(struct arena_block *b, uintptr_t addr, uint32_t class, uint32_t size) {
+    __atomic_store_n(&b->addr, addr, __ATOMIC_RELAXED);
+    b->block_size = size;
+    __atomic_store_n(&b->home, arena_home(class), __ATOMIC_RELAXED);
+    /* Another life than that of the block that was here before, if there was one. */
+    uint64_t gen = (__atomic_load_n(&b->state, __ATOMIC_RELAXED) & ARENA_GENS) + ARENA_GEN;
+    __atomic_store_n(&b->state, gen | ARENA_MARK | ARENA_REF | arena_block_index(b),
+                     __ATOMIC_RELEASE);
 }
 
 static struct arena_block *slab_take(struct arena_slab *s) {
@@ -215,11 +180,13 @@ static struct arena_block *slab_take(struct arena_slab *s) {
     struct arena_block *b;
     if (s->free) {
         b = &blocks[s->free - 1];
-        s->free = b->next;
+        s->free = b->size;
     } else {
         uint32_t i = s->fresh++;
         b = &blocks[i];
-        block_stamp(b, &s->chunk->spans[s->first], i);
+        uint32_t size = arena_class_size(s->class);
+        uintptr_t first = (uintptr_t)s->chunk->base + ((uintptr_t)s->first << ARENA_SPAN_SHIFT);
+        block_stamp(b, first + (uintptr_t)i * size, s->class, size);
     }
     if (++s->used == s->blocks)
         slab_unlist(s);
@@ -266,9 +233,9 @@ void arena_pool_put(struct arena_block *const *blocks, uint32_t n) {
     pthread_mutex_lock(&arena_pool_lock);
     for (uint32_t i = 0; i < n; i++) {
         struct arena_block *b = blocks[i];
-        uint32_t index = arena_block_index(b);
+        uint32_t index = arena_block_index(b) % ARENA_CHUNK_BLOCKS;
         struct arena_slab *s = &arena_block_chunk(b)->slabs[index / ARENA_SPAN_BLOCKS];
-        b->next = s->free;
+        __atomic_store_n(&b->size, s->free, __ATOMIC_RELAXED);
         s->free = index % ARENA_SPAN_BLOCKS + 1;
         s->used--;
         if (!s->listed)
@@ -303,10 +270,8 @@ static struct arena_block *take_large_locked(size_t size) {
         return NULL;
     pool.empty_bytes -= c->len;
     pool.out++;
-    /* Any 2 MiB of it: every span leads to the one block. */
-    spans_publish(c, 0, ARENA_SPANS, (uintptr_t)c->base, ARENA_LARGE, (uint32_t)c->len, 1);
     struct arena_block *b = arena_chunk_blocks(c);
-    block_stamp(b, &c->spans[0], 0);
+    block_stamp(b, (uintptr_t)c->base, ARENA_LARGE, (uint32_t)c->len);
     return b;
 }
 
@@ -326,7 +291,6 @@ struct arena_block *arena_pool_take_large(size_t size) {
 void arena_pool_put_large(struct arena_block *b) {
     struct arena_chunk *c = arena_block_chunk(b);
     pthread_mutex_lock(&arena_pool_lock);
-    spans_hide(c, 0, ARENA_SPANS);
     list_add(&pool.idle, c);
     pool.empty_bytes += c->len;
     pool.out--;

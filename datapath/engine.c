@@ -81,8 +81,7 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
     TAILQ_INIT(&e->crowded);
     TAILQ_INIT(&e->watched);
     TAILQ_INIT(&e->noticed);
-    arena_cache_init(&e->cache);
-    e->cache.id = (uint16_t)(e->index + 1);
+    arena_cache_init(&e->cache, (uint16_t)(e->index + 1));
     return 0;
 no_notice:
     close(e->wake_fd);

@@ -170,18 +170,18 @@ struct awaited {
 };
 
 /* Writes the result of a pop of c that gets a message of len bytes. */
-HOT void give(struct dp_engine *e, struct dp_conn *c, struct arena_cache_class *home,
-              struct arena_block *b, uint32_t len, demi_qtoken_t qt, demi_qresult_t *out) {
+HOT void give(struct dp_conn *c, struct arena_block *b, uint32_t len, demi_qtoken_t qt,
+              demi_qresult_t *out) {
     memcpy(out, &c->fast.result, sizeof(c->fast.result));
     out->qr_qt = qt;
     out->qr_ret = 0;
-    arena_give_fast(&e->cache, home, b, len, &c->sga_addr, &out->qr_value.sga);
+    arena_give_fast(b, len, &c->sga_addr, &out->qr_value.sga);
 }
 
 /* Hands a message to whoever waits in this very call. */
 HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t len,
                   struct awaited *a) {
-    give(e, c, c->fast.recv_class, b, len, a->qt, a->out);
+    give(c, b, len, a->qt, a->out);
     qt_release(&e->tokens, a->slot);
     a->slot = NULL;
     /* Another thread may sleep for the same token, which has gone now. */
@@ -191,7 +191,7 @@ HOT void give_now(struct dp_engine *e, struct dp_conn *c, struct arena_block *b,
 /* Completes a pop with a message, for whoever will wait for it. */
 HOT void give_later(struct dp_engine *e, struct dp_conn *c, struct arena_block *b, uint32_t len,
                     struct qt_slot *s) {
-    arena_give_fast(&e->cache, c->fast.recv_class, b, len, &c->sga_addr, &s->value.sga);
+    arena_give_fast(b, len, &c->sga_addr, &s->value.sga);
     (void)qt_finish(&e->tokens, s, DEMI_OPC_POP, 0);
     dp_announce(e, s);
 }
@@ -458,7 +458,7 @@ HOT int take_quick(struct dp_engine *e, struct dp_conn *c, struct dp_rx *rx, uin
 
     count_pop(c, len);
     qt_quick_next(&e->quick.pop, qt);
-    give(e, c, cc, b, len, qt, qr_out);
+    give(c, b, len, qt, qr_out);
     if (DP_UNLIKELY(!chain_again(c, cc, rx)))
         return owe_and_unlock(c, rx, b);
     if (--c->fast.left == 0)

@@ -152,9 +152,9 @@ static __attribute__((noinline)) int push_second(demi_qtoken_t *qt_out, int32_t 
     /* More than two are a burst. */
     if ((second && c->fast.again == e->activity) || c->flow.data_credit == 0)
         return push_locked(qt_out, qd, sga, c);
-    uint8_t *buf = (uint8_t *)sga->sga_segs[0].sgaseg_buf, *header = buf - ARENA_LEAD;
-    if (!arena_check_fast(&e->cache, sga, len)) {
-        if (arena_check_cached(&e->cache, sga))
+    uint8_t *buf = (uint8_t *)sga->sga_segs[0].sgaseg_buf, *header;
+    if (!arena_check_fast(&e->cache, sga, len, &header)) {
+        if (arena_check(&e->cache, sga))
             return unlock_invalid(e);
         header = c->fast.header;
     }
@@ -180,9 +180,8 @@ static __attribute__((noinline)) int push_second(demi_qtoken_t *qt_out, int32_t 
 }
 
 /* Posts a lone push, for which there is a token, and room if it has been taken. */
-HOT int post_lone(struct dp_engine *e, struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga,
-                  uint32_t len, demi_qtoken_t *qt_out) {
-    uint8_t *header = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
+HOT int post_lone(struct dp_engine *e, struct dp_conn *c, int32_t qd, uint8_t *header, uint32_t len,
+                  demi_qtoken_t *qt_out) {
     c->fast.turn = e->activity;
     c->fast.send_sge[0].addr = (uintptr_t)header;
     c->fast.send_sge[0].length = FRAME_HEADER_SIZE + len;
@@ -193,6 +192,7 @@ HOT int post_lone(struct dp_engine *e, struct dp_conn *c, int32_t qd, const demi
 static __attribute__((noinline)) int
 push_without_room(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c) {
     uint32_t len = sga->sga_segs[0].sgaseg_len;
+    uint8_t *header = (uint8_t *)sga->sga_segs[0].sgaseg_buf - ARENA_LEAD;
 
     c->fast.room = 0;
     if (DP_UNLIKELY(!make_room(c))) {
@@ -200,7 +200,7 @@ push_without_room(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, 
         return push_locked(qt_out, qd, sga, c);
     }
     c->fast.room--;
-    int rc = post_lone(c->engine, c, qd, sga, len, qt_out);
+    int rc = post_lone(c->engine, c, qd, header, len, qt_out);
     signal_no_more(c);
     return DP_LIKELY(rc == 0) ? leave_done(c->engine) : push_refused(c, len, rc);
 }
@@ -209,16 +209,17 @@ push_without_room(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, 
 HOT int push_on(demi_qtoken_t *qt_out, int32_t qd, const demi_sgarray_t *sga, struct dp_conn *c,
                 struct dp_engine *e) {
     uint32_t len = sga->sga_segs[0].sgaseg_len;
+    uint8_t *header;
     if (DP_UNLIKELY(len - 1 >= c->fast.now))
         return push_locked(qt_out, qd, sga, c);
     /* If there is a next token, somebody has waited since the last push. */
-    if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga, len) || !e->quick.push.next))
+    if (DP_UNLIKELY(!arena_check_fast(&e->cache, sga, len, &header) || !e->quick.push.next))
         return push_second(qt_out, qd, sga, c);
     if (DP_UNLIKELY(!flow_take_credit(&c->flow)))
         return push_locked(qt_out, qd, sga, c);
     if (DP_UNLIKELY(--c->fast.room < 0))
         return push_without_room(qt_out, qd, sga, c);
-    int rc = post_lone(e, c, qd, sga, len, qt_out);
+    int rc = post_lone(e, c, qd, header, len, qt_out);
     if (DP_UNLIKELY(rc))
         return push_refused(c, c->fast.send_sge[0].length - FRAME_HEADER_SIZE, rc);
     e = c->engine; /* one register fewer to be saved */

@@ -383,7 +383,7 @@ static int hold(struct dp_conn *c, const demi_sgarray_t *sga, bool now, struct a
     *lkey = 0;
     if (in_line && now && !c->pending.head && c->phase == DP_CONN_OPEN &&
         flow_may_send_data(&c->flow) && entries_used(c) + c->tx_reserve < c->send_depth)
-        return arena_check(sga); /* copied before this call returns */
+        return arena_check(&c->engine->cache, sga); /* copied before this call returns */
     int rc = arena_hold(sga, block);
     if (rc || in_line)
         return rc;
@@ -396,7 +396,7 @@ static int hold(struct dp_conn *c, const demi_sgarray_t *sga, bool now, struct a
 /* As hold, of a message that goes by rendezvous: it is registered when its turn comes. */
 static int hold_large(struct dp_conn *c, const demi_sgarray_t *sga, struct arena_block **block,
                       uint32_t *lkey) {
-    int rc = arena_check(sga);
+    int rc = arena_check(&c->engine->cache, sga);
     if (rc)
         return rc;
     if (sga->sga_segs[0].sgaseg_len > c->peer.max_message)

@@ -37,7 +37,7 @@ int main(int argc, char **argv) {
     demi_sgarray_t s;
     struct arena_block *b;
     long n = atol(argv[2]);
-    arena_cache_init(&cache);
+    arena_cache_init(&cache, 1);
     CHECK_EQ(arena_device_add(&pd, &ops, &dev), 0);
     CHECK_EQ(arena_sgaalloc(&cache, 64, &s), 0);
     if (strcmp(argv[1], "cached") == 0) {

@@ -17,13 +17,8 @@ static struct arena_cache cache;
 static struct entry {
     demi_sgarray_t sga; /* as it was allocated */
     size_t size;        /* what the application holds; 0: nothing (any more) */
-    size_t block_size;
     struct arena_block *held;
 } entries[N];
-
-static uintptr_t start_of(const struct entry *e) {
-    return (uintptr_t)e->sga.sga_buf & ~(uintptr_t)63;
-}
 
 /* The first byte that the application may use. */
 static uintptr_t first_of(const struct entry *e) {
@@ -38,8 +33,7 @@ static struct entry *named(const demi_sgarray_t *s) {
         struct entry *e = &entries[i];
         if (!e->size)
             continue;
-        uintptr_t seg = (uintptr_t)s->sga_segs[0].sgaseg_buf - start_of(e);
-        if (s->sga_buf ? s->sga_buf == e->sga.sga_buf : seg < e->block_size)
+        if (s->sga_buf == e->sga.sga_buf)
             return e;
     }
     return NULL;
@@ -61,7 +55,7 @@ static demi_sgarray_t forge(const struct entry *e, uint8_t a, uint8_t b) {
     intptr_t delta = (intptr_t)(int8_t)b * (1 << (a / 16));
     switch (a % 8) {
     case 0:
-        s.sga_buf = (void *)((uintptr_t)s.sga_buf + (uintptr_t)delta);
+        s.sga_buf = (void *)((uintptr_t)s.sga_buf + ((uintptr_t)delta << (b & 32)));
         break;
     case 1:
         s.sga_segs[0].sgaseg_buf = (void *)((uintptr_t)s.sga_segs[0].sgaseg_buf + (uintptr_t)delta);
@@ -70,14 +64,16 @@ static demi_sgarray_t forge(const struct entry *e, uint8_t a, uint8_t b) {
         s.sga_segs[0].sgaseg_len += (uint32_t)delta;
         break;
     case 3:
-        s.sga_buf = NULL;
-        s.sga_segs[0].sgaseg_buf = (void *)((uintptr_t)s.sga_segs[0].sgaseg_buf + (uintptr_t)delta);
+        s.sga_buf = b & 1 ? NULL : s.sga_segs[0].sgaseg_buf;
         break;
     case 4:
         s.sga_numsegs = b;
         break;
     case 5:
         s.sga_buf = (void *)((uintptr_t)delta * (uintptr_t)delta * (uintptr_t)delta);
+        if (b & 1) /* the address, as of old */
+            s.sga_buf =
+                (void *)(((uintptr_t)e->sga.sga_segs[0].sgaseg_buf & ~(uintptr_t)63) | (b & 63));
         break;
     case 6: /* narrowed, as an application may */
         s.sga_segs[0].sgaseg_buf = (void *)((uintptr_t)s.sga_segs[0].sgaseg_buf + b % 16);
@@ -93,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memset(entries, 0, sizeof(entries));
-    arena_cache_init(&cache);
+    arena_cache_init(&cache, 1);
     arena_configure(64u << 20, 2u << 20);
     for (; size >= 4; data += 4, size -= 4) {
         struct arena_cache *through = data[0] & 0x80 ? NULL : &cache;
@@ -108,9 +104,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 break;
             if (arena_sgaalloc(through, size_from(data[2], data[3]), &e->sga) == 0) {
                 e->size = size_from(data[2], data[3]);
-                CHECK_EQ(arena_hold(&e->sga, &b), 0);
-                e->block_size = arena_block_size(b);
-                arena_unref(through, b);
                 memset(e->sga.sga_segs[0].sgaseg_buf, data[1], e->size);
             }
             break;
@@ -131,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         case 6:
             s = forge(e, data[2], data[3]);
             owner = named(&s);
-            CHECK_EQ(arena_check(&s), owner && inside(&s, owner) ? 0 : EINVAL);
+            CHECK_EQ(arena_check(&cache, &s), owner && inside(&s, owner) ? 0 : EINVAL);
             if (arena_hold(&s, &b) == 0) {
                 CHECK(owner && inside(&s, owner));
                 arena_unref(through, b);
