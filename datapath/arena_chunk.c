@@ -50,6 +50,8 @@ static bool meta_reserve(void) {
         void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED)
             continue;
+        /* Of a program with mlockall(MCL_FUTURE) it would count as locked memory. */
+        (void)munlock(p, size);
         meta_start = p;
         meta_size = size;
         arena_meta.chunks = meta_start + ARENA_META_GUARD;
