@@ -48,8 +48,8 @@ struct arena_block {
     uint32_t block_size;
     uint32_t home; /* offset of its class in an arena_cache (atomic) */
     uint32_t lead; /* see below (atomic) */
-    uint32_t size; /* bytes that were asked for, lead included (atomic); and in the pool's
-                      lists the next free block of the slab: index in it + 1, 0 at the end */
+    uint32_t size; /* bytes that the application may use (atomic); in the pool's lists the next
+                      free block of the slab: index in it + 1, 0 at the end */
 };
 _Static_assert(sizeof(struct arena_block) == 32, "two blocks' metadata in a cache line");
 /*
