@@ -42,7 +42,11 @@ func (c Conn) Step(ev Event) (Conn, []Action) {
 	if c.State >= numStates || ev.Kind >= numEvents {
 		return c, []Action{{Op: Unexpected}}
 	}
-	table[c.State][ev.Kind](&s)
+	if act := acts[c.State][ev.Kind]; act != nil {
+		act(&s)
+	} else if !late[ev.Kind].has(c.State) {
+		odd(&s)
+	}
 	return s.c, s.out
 }
 

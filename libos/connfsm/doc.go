@@ -7,8 +7,9 @@
 // goroutines, cgo, and anything that knows of rdma, datapath or sockets. Package libos
 // holds the driver that feeds events in and carries the actions out.
 //
-// The table (table.go) is meant to be read. Every pair of state and event has an entry;
-// the transcripts under testdata show what each one does.
+// The table (table.go) is meant to be read: what acts in each state, and once per event the
+// states in which it may come late. The transcripts under testdata show what becomes of every
+// event in every state.
 //
 // Rules that the driver keeps:
 //

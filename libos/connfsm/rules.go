@@ -103,10 +103,7 @@ func (s *step) end(err syscall.Errno, awaitDisconnect bool) {
 	}
 }
 
-// ---- Rules that do nothing --------------------------------------------------------
-
-func late(*step) {}
-
+// odd is the rule of what should be impossible.
 func odd(s *step) { s.do(Unexpected) }
 
 // ---- Starting ----------------------------------------------------------------------

@@ -1,77 +1,35 @@
 package connfsm
 
-// rule is what an event does in a state.
+// rule is what an event does in a state. The rules are in rules.go.
 type rule func(*step)
 
-// table has an entry for every event in every state. Two entries do nothing: `late` is an
-// event that may well come after the fact, `odd` one that should be impossible (it is
-// logged). All other rules are in rules.go.
-var table = [numStates][numEvents]rule{
+// acts has the rule of each event that does something in a state.
+var acts = [numStates][numEvents]rule{
 	Idle: {
 		Connect: startConnect, Request: startAccept, Close: closeIdle, Abort: closeIdle,
 		DeviceRemoval: dropID,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
-		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: odd,
-		QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: odd, RetryTimer: odd, LingerTimer: odd, FlushTimer: odd,
-		Broken: odd, Drained: odd, Flushed: odd, PeerFin: odd,
 	},
 
 	ResolvingAddr: {
 		AddrResolved: to(ResolvingRoute, CreateQP, ResolveRoute), AddrError: addrError, CallFailed: addrCallFailed,
 		DeadlineTimer: addrDeadline, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
-
-		RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
-		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd,
-		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
 	},
 
 	RetryingAddr: {
 		RetryTimer: to(ResolvingAddr, ResolveAddr), CallFailed: addrCallFailed,
 		DeadlineTimer: addrDeadline, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
-
-		AddrResolved: odd, AddrError: late, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
-		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd,
-		LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
 	},
 
 	ResolvingRoute: {
 		RouteResolved: routeResolved, RouteError: routeError, CallFailed: routeCallFailed,
 		QPReady: qpFirst, QPFailed: qpFailed,
 		DeadlineTimer: timedOut, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
-
-		AddrResolved: odd, AddrError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
-		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, Attached: odd,
-		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
 	},
 
 	RetryingRoute: {
 		RetryTimer: to(ResolvingRoute, ResolveRoute), CallFailed: routeCallFailed,
 		QPReady: qpFirst, QPFailed: qpFailed,
 		DeadlineTimer: routeDeadline, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: late,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: odd, Unreachable: odd, Rejected: odd,
-		EstablishedCM: odd, Disconnected: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, Attached: odd,
-		LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
 	},
 
 	// The queue pair may be its maker's on this very id: nothing is destroyed before QPReady or QPFailed.
@@ -79,185 +37,122 @@ var table = [numStates][numEvents]rule{
 		QPReady: qpReady, QPFailed: qpFailed,
 		DeadlineTimer: giveUpTimeout, DeviceRemoval: giveUpDevice, Close: giveUpClosed, Abort: giveUpClosed,
 		Disconnected: peerLeft, Rejected: peerLeft, Unreachable: peerLeft, ConnectError: peerLeft,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, EstablishedCM: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, Attached: odd, CallFailed: odd,
-		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
 	},
 
 	Connecting: {
 		EstablishedCM: established, Rejected: rejected, Unreachable: peerFailed, ConnectError: peerFailed,
-		Disconnected: lostBeforeEstablished, CallFailed: callFailed,
-		DeadlineTimer: timedOut, DeviceRemoval: deviceGone, Close: cancel, Abort: cancel,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: lostBeforeEstablished,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd,
-		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: brokenEarly, Drained: odd, Flushed: late, PeerFin: late,
+		Disconnected: lostBeforeEstablished, TimewaitExit: lostBeforeEstablished, CallFailed: callFailed,
+		DeadlineTimer: timedOut, DeviceRemoval: deviceGone, Broken: brokenEarly, Close: cancel, Abort: cancel,
 	},
 
 	Accepting: {
 		EstablishedCM: established, Rejected: peerLeft, Unreachable: peerLeft, ConnectError: peerLeft,
-		Disconnected: lostBeforeEstablished, CallFailed: callFailed,
-		DeadlineTimer: timedOut, DeviceRemoval: deviceGone, Close: cancelAccept, Abort: cancelAccept,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: lostBeforeEstablished,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd,
-		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: brokenEarly, Drained: odd, Flushed: late, PeerFin: late,
+		Disconnected: lostBeforeEstablished, TimewaitExit: lostBeforeEstablished, CallFailed: callFailed,
+		DeadlineTimer: timedOut, DeviceRemoval: deviceGone, Broken: brokenEarly, Close: cancelAccept, Abort: cancelAccept,
 	},
 
 	Attaching: {
 		Attached: attached, CallFailed: attachFailed,
-		Disconnected: lostBeforeEstablished, DeviceRemoval: deviceGone, Close: cancelAccept, Abort: cancelAccept,
-		DeadlineTimer: late, TimewaitExit: lostBeforeEstablished,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: lostBeforeEstablished,
+		Disconnected: lostBeforeEstablished, TimewaitExit: lostBeforeEstablished, ConnectError: lostBeforeEstablished,
 		Unreachable: lostBeforeEstablished, Rejected: lostBeforeEstablished,
-		EstablishedCM: odd, MulticastJoin: odd, MulticastError: odd, AddrChange: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd,
-		RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: brokenEarly, Drained: odd, Flushed: late, PeerFin: late,
+		DeviceRemoval: deviceGone, Broken: brokenEarly, Close: cancelAccept, Abort: cancelAccept,
 	},
 
 	Established: {
 		Close: startClose, Abort: cut,
 		Disconnected: peerDisconnected, TimewaitExit: peerDisconnected, Broken: broken, DeviceRemoval: deviceLost,
 		ConnectError: broken, Unreachable: broken, Rejected: broken,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, EstablishedCM: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late,
-		Connect:    odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Drained: odd, Flushed: late, PeerFin: late,
 	},
 
 	Closing: {
 		Drained: drained, LingerTimer: cut, Abort: cut,
 		Disconnected: peerDisconnected, TimewaitExit: peerDisconnected, Broken: broken, DeviceRemoval: deviceLost,
 		ConnectError: broken, Unreachable: broken, Rejected: broken, CallFailed: broken,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, EstablishedCM: odd, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late,
-		Connect:    odd, Request: odd, Close: odd, QPReady: odd, QPFailed: odd, Attached: odd,
-		DeadlineTimer: late, RetryTimer: late, FlushTimer: late,
-		Flushed: late, PeerFin: late,
 	},
 
-	AbortingFailed: {
-		QPReady: flushUnused, QPFailed: dropUnused, Close: closeAborting, Abort: closeAborting,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: late, RouteError: late,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: odd, Disconnected: late, DeviceRemoval: late, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
-	},
-
-	AbortingClosed: {
-		QPReady: flushUnused, QPFailed: dropUnused,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: late, RouteError: late,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: odd, Disconnected: late, DeviceRemoval: late, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, Close: odd, Abort: late, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: odd,
-	},
+	AbortingFailed: {QPReady: flushUnused, QPFailed: dropUnused, Close: closeAborting, Abort: closeAborting},
+	AbortingClosed: {QPReady: flushUnused, QPFailed: dropUnused},
 
 	FlushingRetry: {
 		Flushed: flushed, FlushTimer: flushTimedOut,
 		DeadlineTimer: giveUpRetry, DeviceRemoval: giveUpRetryDevice, Close: closeFlushing, Abort: closeFlushing,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: late, Disconnected: late, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		RetryTimer: late, LingerTimer: odd,
-		Broken: late, Drained: odd, PeerFin: late,
 	},
 
 	FlushingFailed: {
 		Flushed: flushed, FlushTimer: flushTimedOut, Disconnected: disconnectSeen, TimewaitExit: disconnectSeen,
 		DeviceRemoval: disconnectSeen, Close: closeFlushing, Abort: closeFlushing,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: late, RouteError: late,
-		ConnectRequest: odd, ConnectResponse: late, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: late, MulticastJoin: odd, MulticastError: odd, AddrChange: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: odd,
-		Broken: late, Drained: odd, PeerFin: late,
 	},
 
 	FlushingBroken: {
 		Flushed: flushed, FlushTimer: flushTimedOut, Disconnected: disconnectSeen, TimewaitExit: disconnectSeen,
 		DeviceRemoval: disconnectSeen, Close: closeFlushing, Abort: closeFlushing,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: late, MulticastJoin: odd, MulticastError: odd, AddrChange: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: odd,
-		Broken: late, Drained: late, PeerFin: late,
 	},
 
 	FlushingClosed: {
 		Flushed: flushed, FlushTimer: flushTimedOut, Disconnected: disconnectSeen, TimewaitExit: disconnectSeen,
-		DeviceRemoval: disconnectSeen, Abort: late,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: late, RouteError: late,
-		ConnectRequest: odd, ConnectResponse: late, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: late, MulticastJoin: odd, MulticastError: odd, AddrChange: late,
-		Connect: odd, Request: odd, Close: odd, QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: late,
-		Broken: late, Drained: late, PeerFin: late,
+		DeviceRemoval: disconnectSeen,
 	},
 
-	Detached: {
-		Close: closeDetached, Abort: closeDetached,
-
-		AddrResolved: odd, AddrError: odd, RouteResolved: odd, RouteError: odd,
-		ConnectRequest: odd, ConnectResponse: odd, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: late, Disconnected: late, DeviceRemoval: late, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: late, Flushed: late, PeerFin: late,
-	},
-
-	Failed: {
-		Close: closeFailed, Abort: closeFailed,
-
-		AddrResolved: late, AddrError: late, RouteResolved: late, RouteError: late,
-		ConnectRequest: odd, ConnectResponse: late, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: late, Disconnected: late, DeviceRemoval: late, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: odd, FlushTimer: late,
-		Broken: late, Drained: odd, Flushed: late, PeerFin: late,
-	},
-
-	Released: {
-		AddrResolved: late, AddrError: late, RouteResolved: late, RouteError: late,
-		ConnectRequest: odd, ConnectResponse: late, ConnectError: late, Unreachable: late, Rejected: late,
-		EstablishedCM: late, Disconnected: late, DeviceRemoval: late, MulticastJoin: odd, MulticastError: odd,
-		AddrChange: late, TimewaitExit: late,
-		Connect: odd, Request: odd, Close: odd, Abort: late, QPReady: odd, QPFailed: odd, Attached: odd, CallFailed: odd,
-		DeadlineTimer: late, RetryTimer: late, LingerTimer: late, FlushTimer: late,
-		Broken: late, Drained: late, Flushed: late, PeerFin: late,
-	},
+	Detached: {Close: closeDetached, Abort: closeDetached},
+	Failed:   {Close: closeFailed, Abort: closeFailed},
+	Released: {},
 }
+
+// late says of each event in which states it may well come after the fact: where it does not act, it
+// changes nothing there. Elsewhere it is odd: it should be impossible, and is logged.
+var late = [numEvents]stateSet{
+	AddrResolved:    since(Failed),
+	AddrError:       in(RetryingAddr) | since(Failed),
+	RouteResolved:   in(AbortingFailed, AbortingClosed, FlushingFailed, FlushingClosed) | since(Failed),
+	RouteError:      in(RetryingRoute, AbortingFailed, AbortingClosed, FlushingFailed, FlushingClosed) | since(Failed),
+	ConnectRequest:  never,
+	ConnectResponse: in(FlushingFailed, FlushingClosed) | since(Failed),
+	ConnectError:    since(AbortingFailed),
+	Unreachable:     since(AbortingFailed),
+	Rejected:        since(AbortingFailed),
+	EstablishedCM:   since(FlushingRetry),
+	Disconnected:    since(AbortingFailed),
+	DeviceRemoval:   since(AbortingFailed),
+	MulticastJoin:   never,
+	MulticastError:  never,
+	AddrChange:      since(Idle),
+	TimewaitExit:    since(ResolvingAddr),
+
+	Connect: never,
+	Request: never,
+	Close:   never,
+	Abort:   in(AbortingClosed, FlushingClosed, Released),
+
+	QPReady:    never,
+	QPFailed:   never,
+	Attached:   never,
+	CallFailed: never,
+
+	DeadlineTimer: since(Attaching),
+	RetryTimer:    since(ResolvingAddr),
+	LingerTimer:   in(FlushingClosed, Released),
+	FlushTimer:    since(ResolvingAddr),
+
+	Broken:  since(ResolvingAddr),
+	Drained: in(FlushingBroken, FlushingClosed, Detached, Released),
+	Flushed: since(ResolvingAddr),
+	PeerFin: in(Connecting, Accepting, Attaching, Established, Closing) | since(FlushingRetry),
+}
+
+// stateSet has a bit for each state.
+type stateSet uint32
+
+// never is no state, said on purpose.
+const never = stateSet(1) << numStates
+
+func (set stateSet) has(s State) bool { return set>>s&1 != 0 }
+
+func in(states ...State) (set stateSet) {
+	for _, s := range states {
+		set |= 1 << s
+	}
+	return set
+}
+
+// since is a state and all that are listed after it.
+func since(s State) stateSet { return never - 1<<s }
