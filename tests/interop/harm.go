@@ -33,22 +33,60 @@ func saysOfDeath(server *process) bool {
 	return false
 }
 
+// says holds a program that must have failed against what it has said about it.
+func says(p *process, said bool) error {
+	if !said {
+		return fail(errors.New("it does not say what happened"), p)
+	}
+	return p.expectFailure()
+}
+
+// pair is a server of ours with a client that pings it.
+type pair struct {
+	server, client *process
+	port           string
+}
+
+// pinged starts a server with -v and a client, and waits until the server has printed seen.
+func (b *bed) pinged(ctx context.Context, s scenario, seen, program string, clientArgs []string, args ...string) (*pair, error) {
+	server, port, err := b.demiServer(ctx, s, append([]string{"-v"}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	client, err := b.client(ctx, program, s, port, clientArgs...)
+	if err != nil {
+		return nil, err
+	}
+	return &pair{server, client, port}, server.await(ctx, seen, 1)
+}
+
+// bereaved is a server of ours whose client has been killed in the midst of its pings, and that has ended.
+func (b *bed) bereaved(ctx context.Context, s scenario, seen, program string, clientArgs []string, args ...string) (*process, error) {
+	p, err := b.pinged(ctx, s, seen, program, clientArgs, args...)
+	if err != nil {
+		return nil, err
+	}
+	p.client.signal(syscall.SIGKILL)
+	return p.server, endsInTime(p.server)
+}
+
+// answered starts a client of ours with -v, and waits until some of its pings have come back.
+func (b *bed) answered(ctx context.Context, s scenario, server *process, port string, args ...string) (*process, error) {
+	client, err := b.client(ctx, b.demi, s, port, append([]string{"-v"}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	if err := client.await(ctx, "ping data: rdma-ping-3:", 1); err != nil {
+		return nil, fail(err, server)
+	}
+	return client, nil
+}
+
 // killedClient: the server ends, and with a failure unless the client happened to die
 // between two pings, where rping's protocol has no other farewell.
 func killedClient(ctx context.Context, b *bed, s scenario) error {
-	server, port, err := b.demiServer(ctx, s, "-v")
+	server, err := b.bereaved(ctx, s, "server ping data: rdma-ping-3:", b.stock, nil)
 	if err != nil {
-		return err
-	}
-	client, err := b.client(ctx, b.stock, s, port)
-	if err != nil {
-		return err
-	}
-	if err := server.await(ctx, "server ping data: rdma-ping-3:", 1); err != nil {
-		return err
-	}
-	client.signal(syscall.SIGKILL)
-	if err := endsInTime(server); err != nil {
 		return err
 	}
 	if server.code() == 0 {
@@ -57,10 +95,7 @@ func killedClient(ctx context.Context, b *bed, s scenario) error {
 		}
 		return nil
 	}
-	if !saysOfDeath(server) {
-		return fail(errors.New("it does not say what happened"), server)
-	}
-	return server.expectFailure()
+	return says(server, saysOfDeath(server))
 }
 
 // killedAmongMany: whoever comes after a client that was killed is served.
@@ -82,12 +117,8 @@ func killedAmongMany(ctx context.Context, b *bed, s scenario) error {
 		<-client.done
 	}
 	s.pings = 3
-	next, err := b.client(ctx, b.stock, s, port, "-v", "-V")
-	if err != nil {
+	if err := b.stockPings(ctx, s, server, port); err != nil {
 		return err
-	}
-	if err := checkStock(next, s); err != nil {
-		return fail(err, server)
 	}
 	if err := server.await(ctx, " echoed", 4); err != nil {
 		return err
@@ -101,47 +132,34 @@ func killedServer(ctx context.Context, b *bed, s scenario) error {
 	if err != nil {
 		return err
 	}
-	client, err := b.client(ctx, b.demi, s, port, "-v")
+	client, err := b.answered(ctx, s, server, port)
 	if err != nil {
 		return err
-	}
-	if err := client.await(ctx, "ping data: rdma-ping-3:", 1); err != nil {
-		return fail(err, server)
 	}
 	server.signal(syscall.SIGKILL)
 	if err := endsInTime(client); err != nil {
 		return err
 	}
-	if !client.has("disconnected") {
-		return fail(errors.New("it does not say what happened"), client)
-	}
-	return client.expectFailure()
+	return says(client, client.has("disconnected"))
 }
 
 func secondClient(ctx context.Context, b *bed, s scenario) error {
-	server, port, err := b.demiServer(ctx, s, "-v")
+	p, err := b.pinged(ctx, s, "server ping data:", b.demi, []string{"--protocol", "rping"})
 	if err != nil {
 		return err
 	}
-	first, err := b.client(ctx, b.demi, s, port, "--protocol", "rping")
-	if err != nil {
-		return err
-	}
-	if err := server.await(ctx, "server ping data:", 1); err != nil {
-		return err
-	}
-	second, err := b.client(ctx, b.stock, s, port)
+	second, err := b.client(ctx, b.stock, s, p.port)
 	if err != nil {
 		return err
 	}
 	if err := endsInTime(second); err != nil {
-		return fail(err, server)
+		return fail(err, p.server)
 	}
 	if !second.has("REJECTED") {
-		return fail(errors.New("it was not refused"), second, server)
+		return fail(errors.New("it was not refused"), second, p.server)
 	}
-	first.signal(syscall.SIGINT)
-	return errors.Join(second.expectFailure(), first.expect(0), server.expect(0))
+	p.client.signal(syscall.SIGINT)
+	return errors.Join(second.expectFailure(), p.client.expect(0), p.server.expect(0))
 }
 
 // killedMidPing: rping exits with 0 when its peer dies in the middle of a ping, and ours must not.
@@ -150,78 +168,35 @@ func secondClient(ctx context.Context, b *bed, s scenario) error {
 func killedMidPing(ctx context.Context, b *bed, s scenario) error {
 	const attempts = 20
 	for range attempts {
-		server, port, err := b.demiServer(ctx, s, "-v")
+		server, err := b.bereaved(ctx, s, "server ping data: rdma-ping-1:", b.stock, nil)
 		if err != nil {
 			return err
 		}
-		client, err := b.client(ctx, b.stock, s, port)
-		if err != nil {
-			return err
-		}
-		if err := server.await(ctx, "server ping data: rdma-ping-1:", 1); err != nil {
-			return err
-		}
-		client.signal(syscall.SIGKILL)
-		if err := endsInTime(server); err != nil {
-			return err
-		}
-		if server.code() == 0 {
-			continue // between two pings
-		}
-		if !saysOfDeath(server) {
-			return fail(errors.New("it does not say what happened"), server)
-		}
-		return server.expectFailure()
+		if server.code() != 0 {
+			return says(server, saysOfDeath(server))
+		} // else between two pings
 	}
 	return fmt.Errorf("of %d servers whose client was killed, none has failed", attempts)
 }
 
 // killedEarly: a server that knows how many pings to expect fails, wherever the client was.
 func killedEarly(ctx context.Context, b *bed, s scenario) error {
-	server, port, err := b.demiServer(ctx, s, "-v", "-C", "1000000")
+	server, err := b.bereaved(ctx, s, "server ping data: rdma-ping-3:", b.stock, nil, "-C", "1000000")
 	if err != nil {
 		return err
 	}
-	client, err := b.client(ctx, b.stock, s, port)
-	if err != nil {
-		return err
-	}
-	if err := server.await(ctx, "server ping data: rdma-ping-3:", 1); err != nil {
-		return err
-	}
-	client.signal(syscall.SIGKILL)
-	if err := endsInTime(server); err != nil {
-		return err
-	}
-	if !server.has("that -C says") && !saysOfDeath(server) {
-		return fail(errors.New("it does not say what happened"), server)
-	}
-	return server.expectFailure()
+	return says(server, server.has("that -C says") || saysOfDeath(server))
 }
 
 // killedOurs: the Demikernel protocol has a farewell, so a client that was killed is never
 // taken for one that has finished.
 func killedOurs(protocol string) func(context.Context, *bed, scenario) error {
 	return func(ctx context.Context, b *bed, s scenario) error {
-		server, port, err := b.demiServer(ctx, s, "-v")
+		server, err := b.bereaved(ctx, s, "server ping data: rdma-ping-3:", b.demi, []string{"--protocol", protocol})
 		if err != nil {
 			return err
 		}
-		client, err := b.client(ctx, b.demi, s, port, "--protocol", protocol)
-		if err != nil {
-			return err
-		}
-		if err := server.await(ctx, "server ping data: rdma-ping-3:", 1); err != nil {
-			return err
-		}
-		client.signal(syscall.SIGKILL)
-		if err := endsInTime(server); err != nil {
-			return err
-		}
-		if !server.has("connection reset") {
-			return fail(errors.New("it does not say what happened"), server)
-		}
-		return server.expectFailure()
+		return says(server, server.has("connection reset"))
 	}
 }
 
@@ -231,43 +206,30 @@ func killedOurServer(protocol string) func(context.Context, *bed, scenario) erro
 		if err != nil {
 			return err
 		}
-		client, err := b.client(ctx, b.demi, s, port, "-v", "--protocol", protocol)
+		client, err := b.answered(ctx, s, server, port, "--protocol", protocol)
 		if err != nil {
 			return err
-		}
-		if err := client.await(ctx, "ping data: rdma-ping-3:", 1); err != nil {
-			return fail(err, server)
 		}
 		server.signal(syscall.SIGKILL)
 		if err := endsInTime(client); err != nil {
 			return err
 		}
-		if !client.has("connection reset") || !client.has("1 lost") {
-			return fail(errors.New("it does not say what happened"), client)
-		}
-		return client.expectFailure()
+		return says(client, client.has("connection reset") && client.has("1 lost"))
 	}
 }
 
 // killedUnderStock: what the stock client makes of it is its own affair; the next server on
 // that port must work, so nothing of the dead one is left.
 func killedUnderStock(ctx context.Context, b *bed, s scenario) error {
-	server, port, err := b.demiServer(ctx, s, "-v")
+	p, err := b.pinged(ctx, s, "server ping data: rdma-ping-3:", b.stock, nil)
 	if err != nil {
 		return err
 	}
-	client, err := b.client(ctx, b.stock, s, port)
-	if err != nil {
+	p.server.signal(syscall.SIGKILL)
+	if err := endsInTime(p.client); err != nil {
 		return err
 	}
-	if err := server.await(ctx, "server ping data: rdma-ping-3:", 1); err != nil {
-		return err
-	}
-	server.signal(syscall.SIGKILL)
-	if err := endsInTime(client); err != nil {
-		return err
-	}
-	next, err := start(ctx, b.demi, "-s", "-a", b.addrs[s.family], "-p", port)
+	next, err := start(ctx, b.demi, "-s", "-a", b.addrs[s.family], "-p", p.port)
 	if err != nil {
 		return err
 	}
@@ -275,12 +237,8 @@ func killedUnderStock(ctx context.Context, b *bed, s scenario) error {
 		return err
 	}
 	s.pings = 3
-	again, err := b.client(ctx, b.stock, s, port, "-v", "-V")
-	if err != nil {
+	if err := b.stockPings(ctx, s, next, p.port); err != nil {
 		return err
-	}
-	if err := checkStock(again, s); err != nil {
-		return fail(err, next)
 	}
 	return next.expect(0)
 }
@@ -290,12 +248,9 @@ func interrupted(ctx context.Context, b *bed, s scenario) error {
 	if err != nil {
 		return err
 	}
-	client, err := b.client(ctx, b.demi, s, port, "-v")
+	client, err := b.answered(ctx, s, server, port)
 	if err != nil {
 		return err
-	}
-	if err := client.await(ctx, "ping data: rdma-ping-3:", 1); err != nil {
-		return fail(err, server)
 	}
 	client.signal(syscall.SIGINT)
 	if err := client.expect(0); err != nil {

@@ -89,12 +89,8 @@ func fromStockWith(ctx context.Context, b *bed, s scenario, args ...string) erro
 	if err != nil {
 		return err
 	}
-	client, err := b.client(ctx, b.stock, s, port, append(args, "-V", "-v")...)
-	if err != nil {
+	if err := b.stockPings(ctx, s, server, port, args...); err != nil {
 		return err
-	}
-	if err := checkStock(client, s); err != nil {
-		return fail(err, server)
 	}
 	if err := server.expect(0); err != nil {
 		return err
@@ -116,15 +112,23 @@ func everyAddress(addr string) func(context.Context, *bed, scenario) error {
 		if err := server.await(ctx, "-a "+b.addrs[s.family]+" (", 1); err != nil {
 			return err
 		}
-		client, err := b.client(ctx, b.stock, s, port, "-V", "-v")
-		if err != nil {
+		if err := b.stockPings(ctx, s, server, port); err != nil {
 			return err
-		}
-		if err := checkStock(client, s); err != nil {
-			return fail(err, server)
 		}
 		return server.expect(0)
 	}
+}
+
+// stockPings has a stock client ping a server.
+func (b *bed) stockPings(ctx context.Context, s scenario, server *process, port string, args ...string) error {
+	client, err := b.client(ctx, b.stock, s, port, append(args, "-v", "-V")...)
+	if err != nil {
+		return err
+	}
+	if err := checkStock(client, s); err != nil {
+		return fail(err, server)
+	}
+	return nil
 }
 
 // checkStock waits for a stock client with -v -V, all of whose pings must have come back.
@@ -195,12 +199,8 @@ func largerClient(ctx context.Context, b *bed, s scenario) error {
 	if err != nil {
 		return err
 	}
-	client, err := b.client(ctx, b.stock, s, port, "-v", "-V")
-	if err != nil {
+	if err := b.stockPings(ctx, s, server, port); err != nil {
 		return err
-	}
-	if err := checkStock(client, s); err != nil {
-		return fail(err, server)
 	}
 	return server.expect(0)
 }

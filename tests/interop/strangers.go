@@ -105,12 +105,8 @@ func fromRstream(ctx context.Context, b *bed, s scenario) error {
 		return fail(errors.New("it was not refused"), stranger, server)
 	}
 	s.pings = 3
-	client, err := b.client(ctx, b.stock, s, port, "-v", "-V")
-	if err != nil {
+	if err := b.stockPings(ctx, s, server, port); err != nil {
 		return err
-	}
-	if err := checkStock(client, s); err != nil {
-		return fail(err, server)
 	}
 	return server.expect(0)
 }
