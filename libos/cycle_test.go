@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
 	"catmint/rdma"
@@ -28,17 +27,12 @@ func hundredConnects(t *testing.T, a, b *node, server netip.Addr) {
 	l, at := b.listen(t, server, n)
 	accepts := make([]datapath.Token, n)
 	for i := range accepts {
-		qt, err := l.Accept()
-		require.NoError(t, err)
-		accepts[i] = qt
+		accepts[i] = accepting(t, l)
 	}
 	socks := make([]*Socket, n)
 	connects := make([]datapath.Token, n)
 	for i := range socks {
-		socks[i] = a.socket(t, unix.AF_INET)
-		qt, err := socks[i].Connect(at)
-		require.NoError(t, err)
-		connects[i] = qt
+		socks[i], connects[i] = a.connecting(t, at)
 	}
 	var wg sync.WaitGroup
 	errs := make(chan error, 2*n)
@@ -92,9 +86,7 @@ func TestClosingASocketWhileItConnectsCancelsItsToken(t *testing.T) {
 			p := newPair(t, testConfig(), sim.Config{})
 			_, at := p.b.listen(t, p.b.addr, 1)
 			f := tc.fault(p)
-			s := p.a.socket(t, unix.AF_INET)
-			qt, err := s.Connect(at)
-			require.NoError(t, err)
+			s, qt := p.a.connecting(t, at)
 			<-f.Strikes()
 			require.NoError(t, s.Close())
 			require.Equal(t, syscall.ECANCELED, p.a.waitErrno(t, qt))
@@ -109,9 +101,7 @@ func TestClosingASocketWhileItsQueuePairIsMadeCancelsItsToken(t *testing.T) {
 	const cycles = 200 // the close falls into every phase, this one included
 	_, at := p.b.listen(t, p.b.addr, cycles)
 	for range cycles {
-		s := p.a.socket(t, unix.AF_INET)
-		qt, err := s.Connect(at)
-		require.NoError(t, err)
+		s, qt := p.a.connecting(t, at)
 		require.NoError(t, s.Close())
 		r, err := p.a.e.Wait(within(t), qt)
 		if err == nil {
@@ -131,12 +121,9 @@ func cycles(t *testing.T, a, b *node, server netip.Addr, n int, objects func() (
 	most := datapath.TakeCensus().ArenaBytes + 16<<20
 	l, at := b.listen(t, server, 16)
 	cycle := func(i int) {
-		qa, err := l.Accept()
-		require.NoError(t, err)
+		qa := accepting(t, l)
 		c := a.connect(t, netip.AddrPort{}, at)
-		r := b.wait(t, qa)
-		s, err := b.p.Socket(r.Accept().QD)
-		require.NoError(t, err)
+		s := b.accepted(t, qa)
 		msg := fmt.Sprint("message ", i)
 		a.send(t, c, msg)
 		require.Equal(t, msg, b.recv(t, s))

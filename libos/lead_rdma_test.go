@@ -3,13 +3,11 @@
 package libos
 
 import (
-	"net/netip"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
 )
@@ -29,15 +27,7 @@ func noMoreWatches(t *testing.T) (more func()) {
 func TestSoftRoCEEventsAreHeardOfThoughEpollHasNoRoomForTheChannel(t *testing.T) {
 	a, b := newBed(t, testConfig())
 	l, at := b.listen(t, b.addr, 4)
-	connect := func() {
-		acc, err := l.Accept()
-		require.NoError(t, err)
-		accepted := b.waiting(within(t), acc)
-		c := a.connect(t, netip.AddrPort{}, at)
-		require.NoError(t, outcomeOf(t, accepted))
-		require.NoError(t, c.SetLinger(0))
-		require.NoError(t, c.Close())
-	}
+	connect := func() { b.visited(t, a, l, at) }
 	canLead := func() bool {
 		if !a.e.loop.lead() {
 			return false
@@ -55,14 +45,10 @@ func TestSoftRoCEEventsAreHeardOfThoughEpollHasNoRoomForTheChannel(t *testing.T)
 		connect()
 	}
 	// A wait that does not enter Go leaves all events to the loop.
-	acc, err := l.Accept()
-	require.NoError(t, err)
-	s, err := a.e.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	require.NoError(t, err)
-	qt, err := s.Connect(at)
-	require.NoError(t, err)
+	acc := accepting(t, l)
+	_, qt := a.connecting(t, at)
 	var r datapath.Result
-	_, err = datapath.WaitAny([]datapath.Token{qt}, &r, patience)
+	_, err := datapath.WaitAny([]datapath.Token{qt}, &r, patience)
 	require.NoError(t, err)
 	require.NoError(t, r.Err())
 	b.wait(t, acc)

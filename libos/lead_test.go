@@ -41,58 +41,67 @@ func outcomeOf(t *testing.T, ended <-chan error) error {
 	}
 }
 
+// accepter is a goroutine that waits, as the leader, for an accept.
+type accepter struct {
+	l     *Socket
+	at    netip.AddrPort
+	qt    datapath.Token
+	ended <-chan error
+}
+
+func (n *node) leading(ctx context.Context, t *testing.T) accepter {
+	t.Helper()
+	l, at := n.listen(t, n.addr, 1)
+	qt := accepting(t, l)
+	w := accepter{l, at, qt, n.waiting(ctx, qt)}
+	n.sleeping(t)
+	return w
+}
+
+// visited has another node connect to l and go away; a goroutine waits for the accept.
+func (n *node) visited(t *testing.T, by *node, l *Socket, at netip.AddrPort) {
+	t.Helper()
+	ended := n.waiting(within(t), accepting(t, l))
+	c := by.connect(t, netip.AddrPort{}, at)
+	require.NoError(t, outcomeOf(t, ended))
+	require.NoError(t, c.SetLinger(0))
+	require.NoError(t, c.Close())
+}
+
 func TestALeaderIsSentAwayByItsContextAndLeavesTheTokenAlone(t *testing.T) {
 	p := newPlace(t, testConfig())
-	l, at := p.b.listen(t, p.b.addr, 1)
-	acc, err := l.Accept()
-	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := p.b.waiting(ctx, acc)
-	p.b.sleeping(t)
+	leader := p.b.leading(ctx, t)
 	cancel()
-	require.ErrorIs(t, outcomeOf(t, ended), context.Canceled)
-	p.a.connect(t, netip.AddrPort{}, at) // the loop watches by itself
-	p.b.wait(t, acc)
+	require.ErrorIs(t, outcomeOf(t, leader.ended), context.Canceled)
+	p.a.connect(t, netip.AddrPort{}, leader.at) // the loop watches by itself
+	p.b.wait(t, leader.qt)
 }
 
 func TestALeaderHearsOfTheTokenThatAnotherEnds(t *testing.T) {
 	p := newPlace(t, testConfig())
-	l, _ := p.b.listen(t, p.b.addr, 1)
-	acc, err := l.Accept()
-	require.NoError(t, err)
-	ended := p.b.waiting(within(t), acc)
-	p.b.sleeping(t)
-	require.NoError(t, l.Close())
-	require.ErrorIs(t, outcomeOf(t, ended), syscall.ECANCELED)
+	leader := p.b.leading(within(t), t)
+	require.NoError(t, leader.l.Close())
+	require.ErrorIs(t, outcomeOf(t, leader.ended), syscall.ECANCELED)
 }
 
 func TestALeaderDoesForOthersWhatComesMeanwhile(t *testing.T) {
 	p := newPlace(t, testConfig())
-	idle, _ := p.b.listen(t, p.b.addr, 1)
-	never, err := idle.Accept()
-	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	leader := p.b.waiting(ctx, never)
-	p.b.sleeping(t)
+	leader := p.b.leading(ctx, t)
 	// Accepts and connects of others, and the end of a connection, while it leads.
 	l, at := p.b.listen(t, p.b.addr, 4)
 	for range 3 {
-		acc, err := l.Accept()
-		require.NoError(t, err)
-		ended := p.b.waiting(within(t), acc)
-		c := p.a.connect(t, netip.AddrPort{}, at)
-		require.NoError(t, outcomeOf(t, ended))
-		require.NoError(t, c.SetLinger(0))
-		require.NoError(t, c.Close())
+		p.b.visited(t, p.a, l, at)
 	}
 	l2, at2 := p.a.listen(t, p.a.addr, 4)
 	s := p.b.connect(t, netip.AddrPort{}, at2)
 	c := p.a.accept(t, l2)
 	p.b.send(t, s, "of others")
 	require.Equal(t, "of others", p.a.recv(t, c))
-	require.Empty(t, leader)
+	require.Empty(t, leader.ended)
 	cancel()
-	require.ErrorIs(t, outcomeOf(t, leader), context.Canceled)
+	require.ErrorIs(t, outcomeOf(t, leader.ended), context.Canceled)
 }
 
 func TestAcceptsAreAllServedWhoeverLeads(t *testing.T) {
@@ -135,13 +144,9 @@ func TestAcceptsAreAllServedWhoeverLeads(t *testing.T) {
 
 func TestAShutdownEndsALeader(t *testing.T) {
 	p := newPlace(t, testConfig())
-	l, _ := p.b.listen(t, p.b.addr, 1)
-	acc, err := l.Accept()
-	require.NoError(t, err)
-	ended := p.b.waiting(context.Background(), acc)
-	p.b.sleeping(t)
+	leader := p.b.leading(context.Background(), t)
 	require.NoError(t, p.b.p.Shutdown(within(t)))
-	require.ErrorIs(t, outcomeOf(t, ended), syscall.ECANCELED)
+	require.ErrorIs(t, outcomeOf(t, leader.ended), syscall.ECANCELED)
 }
 
 func TestALeaderIsSentAwayWhenNothingWillComeAnyMore(t *testing.T) {

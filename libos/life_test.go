@@ -102,12 +102,10 @@ func TestEveryCallAnswersAsItsStateDemands(t *testing.T) {
 	})
 	t.Run("a connecting socket", func(t *testing.T) {
 		f := p.net.When(sim.Event(rdma.AddrResolved)).Hold()
-		s := p.a.socket(t, unix.AF_INET)
-		qt, err := s.Connect(there)
-		require.NoError(t, err)
+		s, qt := p.a.connecting(t, there)
 		require.ErrorIs(t, s.Bind(here), syscall.EINVAL)
 		require.ErrorIs(t, s.Listen(1), syscall.EADDRINUSE)
-		_, err = s.Accept()
+		_, err := s.Accept()
 		require.ErrorIs(t, err, syscall.EINVAL)
 		_, err = s.Connect(there)
 		require.ErrorIs(t, err, syscall.EINPROGRESS)
@@ -317,16 +315,14 @@ func TestARemovedDeviceFailsEverythingOnIt(t *testing.T) {
 	pop, err := c.Pop()
 	require.NoError(t, err)
 	l2, _ := p.a.listen(t, p.a.addr, 1)
-	acc, err := l2.Accept()
-	require.NoError(t, err)
+	acc := accepting(t, l2)
 	bound := p.a.socket(t, unix.AF_INET)
 	require.NoError(t, bound.Bind(netip.AddrPortFrom(p.a.addr, 0)))
 	require.True(t, p.hosts[0].RemoveDevice("sima"))
 	// The data plane sees its work flushed before CM says why, and waits for that.
 	require.Equal(t, syscall.ENODEV, p.a.waitErrno(t, pop))
 	require.Equal(t, syscall.ENODEV, p.a.waitErrno(t, acc))
-	late, err := l2.Accept()
-	require.NoError(t, err)
+	late := accepting(t, l2)
 	require.Equal(t, syscall.ENODEV, p.a.waitErrno(t, late))
 	require.Eventually(t, func() bool { // its own event may be the last
 		gone := false
@@ -383,8 +379,7 @@ func TestShutdownDropsTokensThatNobodyRedeemed(t *testing.T) {
 		require.NoError(t, err)
 		_, err = c.Pop()
 		require.NoError(t, err)
-		_, err = l.Accept()
-		require.NoError(t, err)
+		accepting(t, l)
 	}
 } // newPair shuts down and counts what is left
 

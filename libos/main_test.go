@@ -130,14 +130,17 @@ func (n *node) socket(t *testing.T, domain int) *Socket {
 	return s
 }
 
+func domainOf(addr netip.Addr) int {
+	if addr.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
 // listen makes a socket that listens on addr, port 0, and says where that is.
 func (n *node) listen(t *testing.T, addr netip.Addr, backlog int) (*Socket, netip.AddrPort) {
 	t.Helper()
-	domain := unix.AF_INET
-	if addr.Is6() {
-		domain = unix.AF_INET6
-	}
-	s := n.socket(t, domain)
+	s := n.socket(t, domainOf(addr))
 	require.NoError(t, s.Bind(netip.AddrPortFrom(addr, 0)))
 	require.NoError(t, s.Listen(backlog))
 	at, err := s.GetSockName()
@@ -162,10 +165,22 @@ func (n *node) waitErrno(t *testing.T, qt datapath.Token) syscall.Errno {
 	return errno(err)
 }
 
-func (n *node) accept(t *testing.T, l *Socket) *Socket {
+// accepting asks for the next connection of l.
+func accepting(t *testing.T, l *Socket) datapath.Token {
 	t.Helper()
 	qt, err := l.Accept()
 	require.NoError(t, err)
+	return qt
+}
+
+func (n *node) accept(t *testing.T, l *Socket) *Socket {
+	t.Helper()
+	return n.accepted(t, accepting(t, l))
+}
+
+// accepted is the connection that an accept ends with.
+func (n *node) accepted(t *testing.T, qt datapath.Token) *Socket {
+	t.Helper()
 	r := n.wait(t, qt)
 	require.Equal(t, datapath.OpAccept, r.Opcode)
 	s, err := n.p.Socket(r.Accept().QD)
@@ -176,20 +191,28 @@ func (n *node) accept(t *testing.T, l *Socket) *Socket {
 // connect connects a fresh socket to at, bound first if from is valid.
 func (n *node) connect(t *testing.T, from netip.AddrPort, at netip.AddrPort) *Socket {
 	t.Helper()
-	domain := unix.AF_INET
-	if at.Addr().Is6() {
-		domain = unix.AF_INET6
-	}
-	s := n.socket(t, domain)
+	s := n.socket(t, domainOf(at.Addr()))
 	if from.IsValid() {
 		require.NoError(t, s.Bind(from))
 	}
-	qt, err := s.Connect(at)
-	require.NoError(t, err)
-	r := n.wait(t, qt)
+	r := n.wait(t, beginConnect(t, s, at))
 	require.Equal(t, datapath.OpConnect, r.Opcode)
 	require.Equal(t, s.QD(), r.QD)
 	return s
+}
+
+// connecting has a fresh socket begin to connect to at.
+func (n *node) connecting(t *testing.T, at netip.AddrPort) (*Socket, datapath.Token) {
+	t.Helper()
+	s := n.socket(t, domainOf(at.Addr()))
+	return s, beginConnect(t, s, at)
+}
+
+func beginConnect(t *testing.T, s *Socket, at netip.AddrPort) datapath.Token {
+	t.Helper()
+	qt, err := s.Connect(at)
+	require.NoError(t, err)
+	return qt
 }
 
 // send pushes b and waits until that is done.

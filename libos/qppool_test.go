@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
 	"catmint/rdma/rdmatest"
@@ -210,11 +209,9 @@ func TestACloseWhileAQueuePairOfThePoolIsUsedReleasesIt(t *testing.T) {
 	p.a.connect(t, netip.AddrPort{}, at)
 	for range 100 {
 		p.a.awaitPool(t, 2)
-		s := p.a.socket(t, unix.AF_INET)
-		qt, err := s.Connect(at)
-		require.NoError(t, err)
+		s, qt := p.a.connecting(t, at)
 		require.NoError(t, s.Close())
-		if _, err = p.a.e.Wait(within(t), qt); err != nil {
+		if _, err := p.a.e.Wait(within(t), qt); err != nil {
 			assert.ErrorIs(t, err, syscall.ECANCELED)
 		}
 	}

@@ -20,13 +20,7 @@ import (
 // everything but Close.
 func (n *node) mustFail(t *testing.T, at netip.AddrPort) (syscall.Errno, *ConnectError) {
 	t.Helper()
-	domain := unix.AF_INET
-	if at.Addr().Is6() {
-		domain = unix.AF_INET6
-	}
-	s := n.socket(t, domain)
-	qt, err := s.Connect(at)
-	require.NoError(t, err)
+	s, qt := n.connecting(t, at)
 	got := n.waitErrno(t, qt)
 	var ce *ConnectError
 	require.ErrorAs(t, s.Err(), &ce)
@@ -320,8 +314,7 @@ func halfOpen(t *testing.T, p *pair, at netip.AddrPort, n int) {
 	lost := p.net.When(sim.Message(sim.RTU)).Always().Drop()
 	defer lost.Lift()
 	for range n {
-		qt, err := p.a.socket(t, unix.AF_INET).Connect(at)
-		require.NoError(t, err)
+		_, qt := p.a.connecting(t, at)
 		_ = p.a.wait(t, qt) // as far as the active side knows it is established
 	}
 }
@@ -336,10 +329,8 @@ func TestWhoNeverConfirmsGivesWayInAFullBacklog(t *testing.T) {
 	halfOpen(t, p, at, 4)
 	var c *Socket
 	require.Eventually(t, func() bool {
-		s := p.a.socket(t, unix.AF_INET)
-		qt, err := s.Connect(at)
-		require.NoError(t, err)
-		if _, err = p.a.e.Wait(within(t), qt); err != nil {
+		s, qt := p.a.connecting(t, at)
+		if _, err := p.a.e.Wait(within(t), qt); err != nil {
 			require.Equal(t, syscall.ECONNREFUSED, errno(err), "while all are within their time")
 			require.NoError(t, s.Close())
 			return false
@@ -450,9 +441,7 @@ func TestWithoutTokensNothingCanBeStarted(t *testing.T) {
 	l, at := p.b.listen(t, p.b.addr, 1)
 	var taken []datapath.Token
 	for range 2 {
-		qt, err := l.Accept()
-		require.NoError(t, err)
-		taken = append(taken, qt)
+		taken = append(taken, accepting(t, l))
 	}
 	_, err := l.Accept()
 	require.ErrorIs(t, err, syscall.EAGAIN)

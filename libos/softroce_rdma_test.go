@@ -142,9 +142,7 @@ func TestSoftRoCEClosingWhileConnectingCancels(t *testing.T) {
 	a, b := newBed(t, testConfig())
 	_, at := b.listen(t, b.addr, 64)
 	for i := range 60 {
-		s := a.socket(t, unix.AF_INET)
-		qt, err := s.Connect(at)
-		require.NoError(t, err)
+		s, qt := a.connecting(t, at)
 		if i%2 == 0 { // at once, or some way into it
 			ctx, cancel := context.WithTimeout(within(t), time.Duration(i)*50*time.Microsecond)
 			<-ctx.Done()
