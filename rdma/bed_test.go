@@ -54,16 +54,23 @@ func newFabric(t *testing.T) *rdma.Hardware {
 // on one host, both ends of a connection may share a channel.
 type loop struct {
 	t       *testing.T
+	f       *rdma.Hardware
 	ch      rdma.EventChannel
 	pending []rdma.Event
 }
 
-func newLoop(t *testing.T, f rdma.Fabric) *loop {
+func newLoop(t *testing.T, f *rdma.Hardware) *loop {
 	t.Helper()
 	ch, err := f.NewEventChannel()
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ch.Close()) })
-	return &loop{t: t, ch: ch}
+	return &loop{t: t, f: f, ch: ch}
+}
+
+// newBed is a loop with a fabric of its own.
+func newBed(t *testing.T) *loop {
+	t.Helper()
+	return newLoop(t, newFabric(t))
 }
 
 func (l *loop) newID() rdma.ID {
@@ -136,50 +143,87 @@ func (l *loop) resolve(dst netip.AddrPort) rdma.ID {
 	return id
 }
 
+// resolveOwn is resolve to a new listener of the loop's own.
+func (l *loop) resolveOwn() rdma.ID {
+	l.t.Helper()
+	return l.resolve(l.listen(bedAddr(l.t)).LocalAddr())
+}
+
+// bedDevice is the bed's device; a listener holds it until the test ends.
+func bedDevice(t *testing.T) rdma.Device {
+	t.Helper()
+	return newBed(t).listen(bedAddr(t)).Device()
+}
+
 // end is one end of a connection with everything that it owns.
 type end struct {
-	t       *testing.T
-	f       rdma.Fabric
+	*loop
 	id      rdma.ID
 	pd      rdma.PD
 	channel rdma.CompletionChannel
 	cq      rdma.CQ
 	qp      rdma.QP
-	buf     *verbstest.Buffer
+	buf     *verbstest.Buffer   // posted as a receive
+	bufs    []*verbstest.Buffer // all of them
 }
 
 // newEnd gives id, which has a device, a queue pair with one receive posted.
-func newEnd(t *testing.T, f rdma.Fabric, id rdma.ID) *end {
-	t.Helper()
-	e := &end{t: t, f: f, id: id}
-	dev := id.Device()
-	require.NotNil(t, dev)
+func (l *loop) newEnd(id rdma.ID) *end {
+	l.t.Helper()
+	e := l.endWith(id.Device(), id.CreateQP)
+	e.id = id
+	return e
+}
+
+// endWith makes what an end owns, its queue pair by create.
+func (l *loop) endWith(dev rdma.Device, create func(rdma.PD, rdma.QPInitAttr) (rdma.QP, error)) *end {
+	l.t.Helper()
+	e := &end{loop: l}
+	require.NotNil(l.t, dev)
 	var err error
 	e.pd, err = dev.AllocPD()
-	require.NoError(t, err)
+	require.NoError(l.t, err)
 	e.channel, err = dev.NewCompletionChannel()
-	require.NoError(t, err)
+	require.NoError(l.t, err)
 	e.cq, err = dev.CreateCQ(16, e.channel)
-	require.NoError(t, err)
-	e.qp, err = id.CreateQP(e.pd, rdma.QPInitAttr{
+	require.NoError(l.t, err)
+	e.qp, err = create(e.pd, rdma.QPInitAttr{
 		SendCQ: e.cq, RecvCQ: e.cq,
 		Caps: rdma.QPCaps{MaxSendWR: 4, MaxRecvWR: 4, MaxSendSGE: 1, MaxRecvSGE: 1},
 	})
-	require.NoError(t, err)
-	e.buf, err = verbstest.NewBuffer(f, e.pd, recvSize)
-	require.NoError(t, err)
-	require.NoError(t, e.buf.PostRecv(e.qp, 1))
+	require.NoError(l.t, err)
+	e.buf = e.buffer(recvSize)
+	require.NoError(l.t, e.buf.PostRecv(e.qp, 1))
 	return e
+}
+
+// buffer makes a buffer that lives as long as the end.
+func (e *end) buffer(size int) *verbstest.Buffer {
+	e.t.Helper()
+	buf, err := verbstest.NewBuffer(e.f, e.pd, size)
+	require.NoError(e.t, err)
+	e.bufs = append(e.bufs, buf)
+	return buf
 }
 
 func (e *end) close() {
 	e.t.Helper()
 	require.NoError(e.t, e.qp.Close())
-	require.NoError(e.t, e.buf.Free())
+	for _, buf := range e.bufs {
+		require.NoError(e.t, buf.Free())
+	}
 	require.NoError(e.t, e.cq.Close())
 	require.NoError(e.t, e.channel.Close())
 	require.NoError(e.t, e.pd.Close())
 	require.NoError(e.t, e.id.Close())
+}
+
+// state is that of the queue pair.
+func (e *end) state() rdma.QPState {
+	e.t.Helper()
+	state, err := e.qp.State()
+	require.NoError(e.t, err)
+	return state
 }
 
 // completion polls for the next completion.
@@ -211,27 +255,37 @@ type connection struct {
 	client, server *end
 }
 
-// establish connects a client, whose events come on cl, to a new listener on sl.
-func establish(t *testing.T, f rdma.Fabric, cl, sl *loop, addr netip.Addr) connection {
-	t.Helper()
-	c := connection{listener: sl.listen(addr)}
-	c.client = newEnd(t, f, cl.resolve(c.listener.LocalAddr()))
-	require.NoError(t, c.client.id.Connect(params("hello")))
-	req := sl.request(c.listener)
-	c.server = newEnd(t, f, req.ID)
-	require.NoError(t, c.server.id.Accept(params("welcome")))
-	cl.on(c.client.id, rdma.Established)
-	sl.on(c.server.id, rdma.Established)
+// establish connects a client to a new listener.
+func (l *loop) establish(addr netip.Addr) connection {
+	l.t.Helper()
+	c := connection{listener: l.listen(addr)}
+	c.client = l.newEnd(l.resolve(c.listener.LocalAddr()))
+	require.NoError(l.t, c.client.id.Connect(params("hello")))
+	c.server = l.newEnd(l.request(c.listener).ID)
+	require.NoError(l.t, c.server.id.Accept(params("welcome")))
+	l.on(c.client.id, rdma.Established)
+	l.on(c.server.id, rdma.Established)
 	return c
 }
 
-// disconnect ends the connection from the client's side and closes both ends.
-func (c connection) disconnect(t *testing.T, cl, sl *loop) {
+// established is a connection on a bed of its own.
+func established(t *testing.T) connection {
 	t.Helper()
-	require.NoError(t, c.client.id.Disconnect())
-	sl.on(c.server.id, rdma.Disconnected)
-	require.NoError(t, c.server.id.Disconnect())
-	cl.on(c.client.id, rdma.Disconnected)
+	return newBed(t).establish(bedAddr(t))
+}
+
+// disconnect ends the connection from the client's side and closes both ends.
+func (c connection) disconnect() {
+	c.client.t.Helper()
+	require.NoError(c.client.t, c.client.id.Disconnect())
+	c.server.on(c.server.id, rdma.Disconnected)
+	require.NoError(c.server.t, c.server.id.Disconnect())
+	c.client.on(c.client.id, rdma.Disconnected)
+	c.close()
+}
+
+func (c connection) close() {
+	c.client.t.Helper()
 	c.client.close()
 	c.server.close()
 }

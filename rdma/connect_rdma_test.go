@@ -18,11 +18,10 @@ import (
 // linkLocal is the IPv6 link-local address of the bed's network device, with its zone.
 func linkLocal(t *testing.T) netip.Addr {
 	t.Helper()
-	f := newFabric(t)
-	infos, err := f.Devices()
+	l := newBed(t)
+	infos, err := l.f.Devices()
 	require.NoError(t, err)
 	require.NotEmpty(t, infos)
-	l := newLoop(t, f)
 	id := l.listen(bedAddr(t))
 	gids, err := id.Device().GIDs(1)
 	require.NoError(t, err)
@@ -43,9 +42,7 @@ func TestConnectionIsEstablishedOverEachKindOfAddress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := addr(t)
-			f := newFabric(t)
-			l := newLoop(t, f)
-			c := establish(t, f, l, l, a)
+			c := newBed(t).establish(a)
 			client, server := c.client.id, c.server.id
 			assert.Equal(t, a, client.LocalAddr().Addr())
 			assert.Equal(t, c.listener.LocalAddr(), client.RemoteAddr())
@@ -55,11 +52,9 @@ func TestConnectionIsEstablishedOverEachKindOfAddress(t *testing.T) {
 			assert.Same(t, client.Device(), server.Device())
 			assert.Equal(t, 1, client.Port())
 			for _, e := range []*end{c.client, c.server} {
-				state, err := e.qp.State()
-				require.NoError(t, err)
-				assert.Equal(t, rdma.QPRTS, state)
+				assert.Equal(t, rdma.QPRTS, e.state())
 			}
-			c.disconnect(t, l, l)
+			c.disconnect()
 		})
 	}
 }
@@ -68,7 +63,7 @@ func TestPrivateDataAndOfferReachThePeer(t *testing.T) {
 	f := newFabric(t)
 	cl, sl := newLoop(t, f), newLoop(t, f)
 	listener := sl.listen(bedAddr(t))
-	client := newEnd(t, f, cl.resolve(listener.LocalAddr()))
+	client := cl.newEnd(cl.resolve(listener.LocalAddr()))
 
 	request := params(strings.Repeat("q", rdma.MaxRequestPrivateData))
 	request.InitiatorDepth, request.ResponderResources = 3, 2
@@ -81,27 +76,26 @@ func TestPrivateDataAndOfferReachThePeer(t *testing.T) {
 	assert.EqualValues(t, 3, req.ResponderResources)
 	assert.EqualValues(t, 2, req.InitiatorDepth)
 
-	server := newEnd(t, f, req.ID)
+	server := sl.newEnd(req.ID)
 	reply := params(strings.Repeat("r", rdma.MaxReplyPrivateData))
 	require.NoError(t, server.id.Accept(reply))
 	est := cl.on(client.id, rdma.Established)
 	require.GreaterOrEqual(t, len(est.PrivateData), len(reply.PrivateData))
 	assert.Equal(t, reply.PrivateData, est.PrivateData[:len(reply.PrivateData)])
 	sl.on(server.id, rdma.Established)
-	connection{client: client, server: server}.disconnect(t, cl, sl)
+	connection{client: client, server: server}.disconnect()
 }
 
 func TestPrivateDataThatDoesNotFitIsRefusedAtOnce(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	listener := l.listen(bedAddr(t))
-	client := newEnd(t, f, l.resolve(listener.LocalAddr()))
+	client := l.newEnd(l.resolve(listener.LocalAddr()))
 	err := client.id.Connect(params(strings.Repeat("x", rdma.MaxRequestPrivateData+1)))
 	require.ErrorIs(t, err, syscall.EINVAL)
 	require.NoError(t, client.id.Connect(params("")), "the id is still good")
 
 	req := l.request(listener)
-	server := newEnd(t, f, req.ID)
+	server := l.newEnd(req.ID)
 	err = server.id.Accept(params(strings.Repeat("x", rdma.MaxReplyPrivateData+1)))
 	require.ErrorIs(t, err, syscall.EINVAL)
 	err = server.id.Reject(make([]byte, rdma.MaxRejectPrivateData+1))
@@ -109,7 +103,7 @@ func TestPrivateDataThatDoesNotFitIsRefusedAtOnce(t *testing.T) {
 	require.NoError(t, server.id.Accept(params("")), "the id is still good")
 	l.on(client.id, rdma.Established)
 	l.on(server.id, rdma.Established)
-	connection{client: client, server: server}.disconnect(t, l, l)
+	connection{client: client, server: server}.disconnect()
 }
 
 func TestPrivateDataMayLieInsideAnObjectWithPointers(t *testing.T) {
@@ -118,10 +112,9 @@ func TestPrivateDataMayLieInsideAnObjectWithPointers(t *testing.T) {
 		data  [4]byte
 	}
 	h := &hello{owner: t, data: [4]byte{1, 2, 3, 4}}
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	listener := l.listen(bedAddr(t))
-	client := newEnd(t, f, l.resolve(listener.LocalAddr()))
+	client := l.newEnd(l.resolve(listener.LocalAddr()))
 	p := params("")
 	p.PrivateData = h.data[:]
 	require.NoError(t, client.id.Connect(p))
@@ -134,10 +127,9 @@ func TestPrivateDataMayLieInsideAnObjectWithPointers(t *testing.T) {
 }
 
 func TestRejectionCarriesReasonAndPrivateData(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	listener := l.listen(bedAddr(t))
-	client := newEnd(t, f, l.resolve(listener.LocalAddr()))
+	client := l.newEnd(l.resolve(listener.LocalAddr()))
 	require.NoError(t, client.id.Connect(params("hello")))
 	req := l.request(listener)
 	require.NoError(t, req.ID.Reject([]byte("busy")))
@@ -150,9 +142,8 @@ func TestRejectionCarriesReasonAndPrivateData(t *testing.T) {
 }
 
 func TestConnectWithNobodyListeningIsRejectedAsInvalidServiceID(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	client := newEnd(t, f, l.resolve(netip.AddrPortFrom(bedAddr(t), 9)))
+	l := newBed(t)
+	client := l.newEnd(l.resolve(netip.AddrPortFrom(bedAddr(t), 9)))
 	require.NoError(t, client.id.Connect(params("")))
 	ev := l.on(client.id, rdma.Rejected)
 	assert.Equal(t, rdma.RejectInvalidServiceID, rdma.RejectReason(ev.Status))
@@ -160,8 +151,7 @@ func TestConnectWithNobodyListeningIsRejectedAsInvalidServiceID(t *testing.T) {
 }
 
 func TestAddressThatNobodyAnswersForIsAnAddressError(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	// The highest host address of the bed's /24, which nobody has.
 	ip := bedAddr(t).As4()
 	ip[3] = 254
@@ -173,8 +163,7 @@ func TestAddressThatNobodyAnswersForIsAnAddressError(t *testing.T) {
 }
 
 func TestLoopbackAddressHasNoRoute(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	id := l.newID()
 	dst := netip.MustParseAddrPort("127.0.0.1:7174")
 	require.NoError(t, id.ResolveAddr(netip.AddrPort{}, dst, resolveTimeout))
@@ -186,8 +175,7 @@ func TestLoopbackAddressHasNoRoute(t *testing.T) {
 }
 
 func TestResolveFromABoundAddressKeepsIt(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	listener := l.listen(bedAddr(t))
 	id := l.newID()
 	require.NoError(t, id.BindAddr(netip.AddrPortFrom(bedAddr(t), 0)))
@@ -215,14 +203,13 @@ func TestWildcardListenerIsReachedAndLearnsItsPort(t *testing.T) {
 		"IPv6": {netip.IPv6Unspecified(), bedAddr6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFabric(t)
-			l := newLoop(t, f)
+			l := newBed(t)
 			listener := l.listen(c.wildcard)
 			assert.Nil(t, listener.Device())
 			assert.True(t, listener.LocalAddr().Addr().IsUnspecified())
 			assert.Equal(t, netip.AddrPort{}, listener.RemoteAddr())
 			dst := netip.AddrPortFrom(c.addr(t), listener.LocalAddr().Port())
-			client := newEnd(t, f, l.resolve(dst))
+			client := l.newEnd(l.resolve(dst))
 			require.NoError(t, client.id.Connect(params("")))
 			req := l.request(listener)
 			require.NotNil(t, req.ID.Device())
@@ -236,8 +223,7 @@ func TestWildcardListenerIsReachedAndLearnsItsPort(t *testing.T) {
 }
 
 func TestBindErrorsNameTheReason(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	listener := l.listen(bedAddr(t))
 
 	id := l.newID()
@@ -254,8 +240,7 @@ func TestBindErrorsNameTheReason(t *testing.T) {
 }
 
 func TestCallsOnAnIDWithoutADeviceAreInvalid(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	id := l.newID()
 	require.ErrorIs(t, id.ResolveRoute(resolveTimeout), syscall.EINVAL)
 	require.ErrorIs(t, id.Connect(params("")), syscall.EINVAL)
@@ -276,8 +261,7 @@ func TestCallsOnAnIDWithoutADeviceAreInvalid(t *testing.T) {
 }
 
 func TestOptionsAreTakenAtTheirTime(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	listener := l.newID()
 	require.NoError(t, listener.SetAFOnly(true))
 	require.NoError(t, listener.SetReuseAddr(true))
@@ -297,23 +281,19 @@ func TestOptionsAreTakenAtTheirTime(t *testing.T) {
 }
 
 func TestDisconnectByBothSidesEndsBoth(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
+	c := established(t)
 	require.NoError(t, c.client.id.Disconnect())
 	err := c.server.id.Disconnect()
 	if err != nil {
 		require.ErrorIs(t, err, syscall.EINVAL, "normal when the peer was first")
 	}
-	l.on(c.client.id, rdma.Disconnected)
-	l.on(c.server.id, rdma.Disconnected)
-	c.client.close()
-	c.server.close()
+	c.client.on(c.client.id, rdma.Disconnected)
+	c.server.on(c.server.id, rdma.Disconnected)
+	c.close()
 }
 
 func TestDestroyingAnIDInTheMiddleOfAConnectLeavesNoEventBehind(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	listener := l.listen(bedAddr(t))
 	for _, phase := range []string{"address", "route", "connect"} {
 		id := l.newID()
@@ -329,7 +309,7 @@ func TestDestroyingAnIDInTheMiddleOfAConnectLeavesNoEventBehind(t *testing.T) {
 			continue
 		}
 		l.on(id, rdma.RouteResolved)
-		e := newEnd(t, f, id)
+		e := l.newEnd(id)
 		require.NoError(t, id.Connect(params("")))
 		req := l.request(listener)
 		e.close()
@@ -340,8 +320,7 @@ func TestDestroyingAnIDInTheMiddleOfAConnectLeavesNoEventBehind(t *testing.T) {
 
 func TestManyConnectionsAtOnceOnOneChannelLoseNoEvent(t *testing.T) {
 	const n = 100
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	listener := l.newID()
 	require.NoError(t, listener.BindAddr(netip.AddrPortFrom(bedAddr(t), 0)))
 	require.NoError(t, listener.Listen(n))
@@ -358,10 +337,10 @@ func TestManyConnectionsAtOnceOnOneChannelLoseNoEvent(t *testing.T) {
 		case rdma.AddrResolved:
 			require.NoError(t, ev.ID.ResolveRoute(resolveTimeout))
 		case rdma.RouteResolved:
-			clients[ev.ID] = newEnd(t, f, ev.ID)
+			clients[ev.ID] = l.newEnd(ev.ID)
 			require.NoError(t, ev.ID.Connect(params("")))
 		case rdma.ConnectRequest:
-			servers[ev.ID] = newEnd(t, f, ev.ID)
+			servers[ev.ID] = l.newEnd(ev.ID)
 			require.NoError(t, ev.ID.Accept(params("")))
 		case rdma.Established:
 			established++

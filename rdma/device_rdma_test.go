@@ -12,7 +12,6 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"catmint/rdma"
-	"catmint/rdma/verbstest"
 )
 
 func TestDevicesAreListedWithTheirNetdevs(t *testing.T) {
@@ -33,9 +32,7 @@ func TestDevicesAreListedWithTheirNetdevs(t *testing.T) {
 }
 
 func TestDeviceSaysWhatItCanDo(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	dev := l.listen(bedAddr(t)).Device()
+	dev := bedDevice(t)
 	a := dev.Attr()
 	t.Logf("%+v", a)
 	for name, n := range map[string]int{
@@ -60,9 +57,7 @@ func TestDeviceSaysWhatItCanDo(t *testing.T) {
 }
 
 func TestGIDTableHoldsTheAddressesOfTheNetdev(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	dev := l.listen(bedAddr(t)).Device()
+	dev := bedDevice(t)
 	gids, err := dev.GIDs(1)
 	require.NoError(t, err)
 	found := map[netip.Addr]bool{}
@@ -89,18 +84,20 @@ func TestNetdevAndAddressLeadToTheDevice(t *testing.T) {
 	}
 }
 
-func TestHardwareCountersCountPackets(t *testing.T) {
-	device := env(t, "SOFT_ROCE_DEVICE")
-	before, err := rdma.HWCounters(device, 1)
+func counters(t *testing.T) map[string]uint64 {
+	t.Helper()
+	all, err := rdma.HWCounters(env(t, "SOFT_ROCE_DEVICE"), 1)
 	require.NoError(t, err)
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
-	c.disconnect(t, l, l)
+	return all
+}
+
+func TestHardwareCountersCountPackets(t *testing.T) {
+	before := counters(t)
+	c := established(t)
+	c.disconnect()
 	// The kernel reads the device at most every `lifespan` milliseconds.
 	assert.Eventually(t, func() bool {
-		after, err := rdma.HWCounters(device, 1)
-		require.NoError(t, err)
+		after := counters(t)
 		require.Contains(t, after, "sent_pkts")
 		assert.NotContains(t, after, "lifespan")
 		return after["sent_pkts"] > before["sent_pkts"]
@@ -108,35 +105,26 @@ func TestHardwareCountersCountPackets(t *testing.T) {
 }
 
 func TestHardwareCountersCountReceiversThatWereNotReady(t *testing.T) {
-	device := env(t, "SOFT_ROCE_DEVICE")
-	before, err := rdma.HWCounters(device, 1)
-	require.NoError(t, err)
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
-	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
-	require.NoError(t, err)
+	before := counters(t)
+	c := established(t)
+	src := c.client.buffer(64)
 	require.NoError(t, src.PostSend(c.client.qp, 2, 64))
 	require.NoError(t, src.PostSend(c.client.qp, 3, 64)) // for which there is no receive
 	require.Equal(t, rdma.WCSuccess, c.client.completion().Status)
 	require.Equal(t, rdma.WCSuccess, c.server.completion().Status)
 	// Both ends are on this device: it has sent an RNR NAK, and got it.
 	assert.Eventually(t, func() bool {
-		after, err := rdma.HWCounters(device, 1)
-		require.NoError(t, err)
+		after := counters(t)
 		return after["send_rnr_err"] > before["send_rnr_err"] && after["rcvd_rnr_err"] > before["rcvd_rnr_err"]
 	}, 30*time.Second, 10*time.Millisecond)
 	require.NoError(t, c.server.buf.PostRecv(c.server.qp, 4))
 	assert.Equal(t, rdma.WCSuccess, c.client.completion().Status, "it is sent again")
 	assert.EqualValues(t, 4, c.server.completion().ID)
-	require.NoError(t, src.Free())
-	c.disconnect(t, l, l)
+	c.disconnect()
 }
 
 func TestAddressChangeIsAnAsynchronousEvent(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	dev := l.listen(bedAddr(t)).Device()
+	dev := bedDevice(t)
 	events := asyncEvents(t, dev)
 
 	link, err := netlink.LinkByName(env(t, "SOFT_ROCE_NETDEV"))

@@ -11,31 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"catmint/rdma"
-	"catmint/rdma/verbstest"
 )
 
 // freeEnd has a queue pair for an id to take, with one receive posted.
-func freeEnd(t *testing.T, f rdma.Fabric, dev rdma.Device, port int) *end {
-	t.Helper()
-	e := &end{t: t, f: f}
-	var err error
-	e.pd, err = dev.AllocPD()
-	require.NoError(t, err)
-	e.channel, err = dev.NewCompletionChannel()
-	require.NoError(t, err)
-	e.cq, err = dev.CreateCQ(16, e.channel)
-	require.NoError(t, err)
-	e.qp, err = dev.CreateQP(e.pd, port, rdma.QPInitAttr{
-		SendCQ: e.cq, RecvCQ: e.cq,
-		Caps: rdma.QPCaps{MaxSendWR: 4, MaxRecvWR: 4, MaxSendSGE: 1, MaxRecvSGE: 1},
-	})
-	require.NoError(t, err)
-	state, err := e.qp.State()
-	require.NoError(t, err)
-	require.Equal(t, rdma.QPInit, state)
-	e.buf, err = verbstest.NewBuffer(f, e.pd, recvSize)
-	require.NoError(t, err)
-	require.NoError(t, e.buf.PostRecv(e.qp, 1))
+func (l *loop) freeEnd(dev rdma.Device, port int) *end {
+	l.t.Helper()
+	e := l.endWith(dev, func(pd rdma.PD, attr rdma.QPInitAttr) (rdma.QP, error) { return dev.CreateQP(pd, port, attr) })
+	require.Equal(l.t, rdma.QPInit, e.state())
 	return e
 }
 
@@ -46,14 +28,13 @@ func (e *end) take(id rdma.ID) {
 }
 
 func TestQueuePairsMadeAheadConnect(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	first := l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	l := newBed(t)
+	first := l.resolveOwn()
 	dev, port := first.Device(), first.Port()
 	require.NoError(t, first.Close())
 
 	c := connection{listener: l.listen(bedAddr(t))}
-	c.client, c.server = freeEnd(t, f, dev, port), freeEnd(t, f, dev, port)
+	c.client, c.server = l.freeEnd(dev, port), l.freeEnd(dev, port)
 	id := l.newID()
 	require.NoError(t, id.ResolveAddr(netip.AddrPort{}, c.listener.LocalAddr(), resolveTimeout))
 	l.on(id, rdma.AddrResolved)
@@ -66,19 +47,16 @@ func TestQueuePairsMadeAheadConnect(t *testing.T) {
 	l.on(id, rdma.Established)
 	l.on(c.server.id, rdma.Established)
 	for _, e := range []*end{c.client, c.server} {
-		state, err := e.qp.State()
-		require.NoError(t, err)
-		assert.Equal(t, rdma.QPRTS, state)
+		assert.Equal(t, rdma.QPRTS, e.state())
 		require.ErrorIs(t, e.id.Close(), syscall.EBUSY, "the id owns it")
 		require.ErrorIs(t, e.id.TakeQP(e.qp), syscall.EINVAL)
 	}
-	c.disconnect(t, l, l)
+	c.disconnect()
 }
 
 func TestAQueuePairMadeAheadThatIsNotUsedIsDestroyed(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	id := l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	l := newBed(t)
+	id := l.resolveOwn()
 	dev, port := id.Device(), id.Port()
 	for _, bad := range []int{0, -1, dev.Attr().NumPorts + 1} {
 		_, err := dev.CreateQP(nil, bad, rdma.QPInitAttr{})
@@ -87,7 +65,7 @@ func TestAQueuePairMadeAheadThatIsNotUsedIsDestroyed(t *testing.T) {
 	_, err := dev.CreateQP(nil, port, rdma.QPInitAttr{})
 	require.ErrorIs(t, err, syscall.EINVAL)
 
-	e := freeEnd(t, f, dev, port)
+	e := l.freeEnd(dev, port)
 	require.ErrorIs(t, e.cq.Close(), syscall.EBUSY)
 	require.ErrorIs(t, l.newIDOf(t).TakeQP(e.qp), syscall.EINVAL, "an id without a device")
 	require.NoError(t, e.qp.Close())

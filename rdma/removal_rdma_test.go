@@ -32,8 +32,7 @@ func TestRemovalWatcher(t *testing.T) {
 	if with == "" {
 		return
 	}
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	id := l.newID()
 	require.NoError(t, id.BindAddr(netip.AddrPortFrom(netip.MustParseAddr(removalAddr), 0)))
 	dev := id.Device()

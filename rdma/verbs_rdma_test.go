@@ -25,12 +25,9 @@ import (
 )
 
 func TestMessagesArriveIntactBothWays(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
+	c := established(t)
 	for from, to := range map[*end]*end{c.client: c.server, c.server: c.client} {
-		src, err := verbstest.NewBuffer(f, from.pd, recvSize)
-		require.NoError(t, err)
+		src := from.buffer(recvSize)
 		for i := range src.Bytes {
 			src.Bytes[i] = byte(i * 7)
 		}
@@ -44,20 +41,16 @@ func TestMessagesArriveIntactBothWays(t *testing.T) {
 		assert.Equal(t, recvSize, got.Len)
 		assert.Equal(t, to.qp.Num(), got.QPNum)
 		assert.Equal(t, src.Bytes, to.buf.Bytes)
-		require.NoError(t, src.Free())
 	}
-	c.disconnect(t, l, l)
+	c.disconnect()
 }
 
 func TestArmedCompletionQueueReportsToItsChannel(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
-	_, err := verbstest.TakeEvent(f, c.server.channel)
+	c := established(t)
+	_, err := verbstest.TakeEvent(c.server.f, c.server.channel)
 	require.ErrorIs(t, err, syscall.EAGAIN, "the channel is non-blocking")
 	require.NoError(t, verbstest.Arm(c.server.cq))
-	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
-	require.NoError(t, err)
+	src := c.client.buffer(64)
 	require.NoError(t, src.PostSend(c.client.qp, 2, 64))
 
 	// The channel's descriptor can be waited for in the netpoller, as a dup.
@@ -70,15 +63,14 @@ func TestArmedCompletionQueueReportsToItsChannel(t *testing.T) {
 	require.NoError(t, err)
 	var cq unsafe.Pointer
 	err = conn.Read(func(uintptr) bool {
-		cq, err = verbstest.TakeEvent(f, c.server.channel)
+		cq, err = verbstest.TakeEvent(c.server.f, c.server.channel)
 		return err == nil
 	})
 	require.NoError(t, err)
 	assert.Equal(t, c.server.cq.Handle(), cq)
 	assert.Equal(t, rdma.WCSuccess, c.server.completion().Status)
 	assert.Equal(t, rdma.WCSuccess, c.client.completion().Status)
-	require.NoError(t, src.Free())
-	c.disconnect(t, l, l)
+	c.disconnect()
 }
 
 func TestErrorStateFlushesPostedReceives(t *testing.T) {
@@ -87,70 +79,57 @@ func TestErrorStateFlushesPostedReceives(t *testing.T) {
 		"by the slow operations":     verbstest.SetError,
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFabric(t)
-			l := newLoop(t, f)
-			c := establish(t, f, l, l, bedAddr(t))
-			require.NoError(t, setError(f, c.server.qp))
-			state, err := c.server.qp.State()
-			require.NoError(t, err)
-			assert.Equal(t, rdma.QPErr, state)
+			c := established(t)
+			require.NoError(t, setError(c.server.f, c.server.qp))
+			assert.Equal(t, rdma.QPErr, c.server.state())
 			wc := c.server.completion()
 			assert.Equal(t, rdma.WCWRFlushErr, wc.Status)
 			assert.EqualValues(t, 1, wc.ID)
-			c.client.close()
-			c.server.close()
+			c.close()
 		})
 	}
 }
 
 func TestMinRNRTimerCanBeSetOnceEstablished(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
+	c := established(t)
 	require.NoError(t, c.client.qp.SetMinRNRTimer(12))
 	require.NoError(t, c.server.qp.SetMinRNRTimer(12))
-	c.disconnect(t, l, l)
+	c.disconnect()
 }
 
 func TestCapsAndDepthAreAtLeastWhatWasAskedFor(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	id := l.resolve(l.listen(bedAddr(t)).LocalAddr())
-	e := newEnd(t, f, id)
+	l := newBed(t)
+	id := l.resolveOwn()
+	e := l.newEnd(id)
 	assert.GreaterOrEqual(t, e.cq.Depth(), 16)
 	caps := e.qp.Caps()
 	assert.GreaterOrEqual(t, caps.MaxSendWR, uint32(4))
 	assert.GreaterOrEqual(t, caps.MaxRecvWR, uint32(4))
 	assert.GreaterOrEqual(t, caps.MaxSendSGE, uint32(1))
 	assert.GreaterOrEqual(t, caps.MaxRecvSGE, uint32(1))
-	state, err := e.qp.State()
-	require.NoError(t, err)
-	assert.Equal(t, rdma.QPInit, state, "receives can be posted before connecting")
+	assert.Equal(t, rdma.QPInit, e.state(), "receives can be posted before connecting")
 	e.close()
 }
 
 func TestClosingInTheWrongOrderIsBusyAndChangesNothing(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
+	c := established(t)
 	e := c.client
-	require.ErrorIs(t, f.Close(), syscall.EBUSY)
-	require.ErrorIs(t, l.ch.Close(), syscall.EBUSY)
+	require.ErrorIs(t, e.f.Close(), syscall.EBUSY)
+	require.ErrorIs(t, e.ch.Close(), syscall.EBUSY)
 	require.ErrorIs(t, e.id.Close(), syscall.EBUSY)
 	require.ErrorIs(t, e.pd.Close(), syscall.EBUSY)
 	require.ErrorIs(t, e.cq.Close(), syscall.EBUSY)
 	require.ErrorIs(t, e.channel.Close(), syscall.EBUSY)
-	c.disconnect(t, l, l)
+	c.disconnect()
 }
 
 func TestProtectionDomainWithMemoryRegionIsBusy(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	id := l.listen(bedAddr(t))
 	pd, err := id.Device().AllocPD()
 	require.NoError(t, err)
 	assert.Equal(t, id.Device(), pd.Device())
-	buf, err := verbstest.NewBuffer(f, pd, 4096) // as the data plane does
+	buf, err := verbstest.NewBuffer(l.f, pd, 4096) // as the data plane does
 	require.NoError(t, err)
 	require.ErrorIs(t, pd.Close(), syscall.EBUSY)
 
@@ -169,9 +148,8 @@ func TestProtectionDomainWithMemoryRegionIsBusy(t *testing.T) {
 }
 
 func TestASecondCloseDoesNothing(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	e := newEnd(t, f, l.resolve(l.listen(bedAddr(t)).LocalAddr()))
+	l := newBed(t)
+	e := l.newEnd(l.resolveOwn())
 	e.close()
 	require.NoError(t, e.qp.Close())
 	require.NoError(t, e.cq.Close())
@@ -187,9 +165,8 @@ func TestASecondCloseDoesNothing(t *testing.T) {
 }
 
 func TestImpossibleRequestsAreInvalid(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	id := l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	l := newBed(t)
+	id := l.resolveOwn()
 	dev := id.Device()
 	for _, depth := range []int{0, -1, dev.Attr().MaxCQE + 1} {
 		_, err := dev.CreateCQ(depth, nil)
@@ -201,14 +178,14 @@ func TestImpossibleRequestsAreInvalid(t *testing.T) {
 		_, err = dev.GIDs(port)
 		require.ErrorIs(t, err, syscall.EINVAL)
 	}
-	e := newEnd(t, f, id)
+	e := l.newEnd(id)
 	_, err := id.CreateQP(e.pd, rdma.QPInitAttr{SendCQ: e.cq, RecvCQ: e.cq})
 	require.ErrorIs(t, err, syscall.EINVAL, "an id has one queue pair")
 	_, err = rdma.RegMR(e.pd, nil, 0, 0)
 	require.ErrorIs(t, err, syscall.EINVAL)
 	e.close()
 
-	id = l.resolve(l.listen(bedAddr(t)).LocalAddr())
+	id = l.resolveOwn()
 	pd, err := dev.AllocPD()
 	require.NoError(t, err)
 	cq, err := dev.CreateCQ(1, nil)
@@ -227,11 +204,10 @@ func TestImpossibleRequestsAreInvalid(t *testing.T) {
 }
 
 func TestCyclesLeaveNothingBehind(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
+	l := newBed(t)
 	cycle := func() {
-		c := establish(t, f, l, l, bedAddr(t))
-		c.disconnect(t, l, l)
+		c := l.establish(bedAddr(t))
+		c.disconnect()
 		require.NoError(t, c.listener.Close())
 	}
 	cycle() // opens what librdmacm keeps for ever
@@ -284,12 +260,9 @@ func nextAsync(t *testing.T, events <-chan rdma.AsyncEvent, want rdma.AsyncEvent
 }
 
 func TestOverrunOfACompletionQueueIsAnAsynchronousEvent(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
+	c := established(t)
 	events := asyncEvents(t, c.client.id.Device())
-	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
-	require.NoError(t, err)
+	src := c.client.buffer(64)
 	// The client never polls.
 	for range c.client.cq.Depth() + 2 {
 		require.NoError(t, src.PostSend(c.client.qp, 2, 64))
@@ -299,34 +272,25 @@ func TestOverrunOfACompletionQueueIsAnAsynchronousEvent(t *testing.T) {
 	ev := nextAsync(t, events, rdma.EventCQErr)
 	assert.Equal(t, c.client.cq.Handle(), ev.CQ)
 	assert.Nil(t, ev.QP)
-	require.NoError(t, src.Free())
-	c.client.close()
-	c.server.close()
+	c.close()
 }
 
 func TestDrainedSendQueueIsAnAsynchronousEventOfItsQueuePair(t *testing.T) {
-	f := newFabric(t)
-	l := newLoop(t, f)
-	c := establish(t, f, l, l, bedAddr(t))
+	c := established(t)
 	events := asyncEvents(t, c.client.id.Device())
-	src, err := verbstest.NewBuffer(f, c.client.pd, 64)
-	require.NoError(t, err)
+	src := c.client.buffer(64)
 	require.NoError(t, src.PostSend(c.client.qp, 2, 64))
-	require.NoError(t, verbstest.DrainSendQueue(f, c.client.qp))
+	require.NoError(t, verbstest.DrainSendQueue(c.client.f, c.client.qp))
 	ev := nextAsync(t, events, rdma.EventSQDrained)
 	assert.Equal(t, c.client.qp.Handle(), ev.QP)
 	assert.Equal(t, c.client.qp.Num(), ev.QPNum)
 	assert.Nil(t, ev.CQ)
-	require.NoError(t, src.Free())
-	c.client.close()
-	c.server.close()
+	c.close()
 }
 
 func TestLackOfLockedMemorySaysWhichLimitToRaise(t *testing.T) {
 	const size = 1 << 20
-	f := newFabric(t)
-	l := newLoop(t, f)
-	pd, err := l.listen(bedAddr(t)).Device().AllocPD()
+	pd, err := bedDevice(t).AllocPD()
 	require.NoError(t, err)
 	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	require.NoError(t, err)
