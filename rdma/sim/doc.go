@@ -5,8 +5,8 @@
 //
 // What lives here: the data verbs in C (sim.h and the sim_*.c files), which compile and run
 // without Go; on top of them, in Go, hosts and devices (network.go, host.go, device.go),
-// the connection manager (channel.go, id.go, cm.go, wire.go), the clock (clock.go) and faults
-// (fault.go). What must not live here: anything that needs a real device, and any knowledge
+// the connection manager (channel.go, id.go, address.go, cm.go, wire.go), the clock (clock.go)
+// and faults (fault.go). What must not live here: anything that needs a real device, and any knowledge
 // of Catmint's own protocol.
 //
 // # Time
