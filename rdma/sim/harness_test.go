@@ -207,6 +207,16 @@ func connected(server, client *loop) (passive, active *side) {
 	return passive, active
 }
 
+// dialing is a client that has sent its request to a server that listens.
+func dialing(t *testing.T, w *world) (server, client *loop, a *side) {
+	t.Helper()
+	server, client = w.loop(w.server), w.loop(w.client)
+	server.listen("10.0.0.1:1", 16)
+	a = client.resolved(addr("10.0.0.1:1"))
+	require.NoError(t, a.id.Connect(param("hello")))
+	return server, client, a
+}
+
 func state(t *testing.T, qp rdma.QP) rdma.QPState {
 	t.Helper()
 	s, err := qp.State()
