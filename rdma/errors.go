@@ -55,18 +55,23 @@ func errnoError(op, device string, errno int) error {
 	return &OpError{Op: op, Device: device, Err: syscall.Errno(errno)}
 }
 
+// filesOfDevice is how many descriptors librdmacm has open at once, while it opens a device.
+const filesOfDevice = 4
+
 // whyNoDevice is the errno behind one of librdmacm's: it opens the device of an id on its own, and
 // says ENODEV when it cannot, even if all that is missing is a file descriptor.
 func whyNoDevice(errno syscall.Errno) syscall.Errno {
 	if errno != syscall.ENODEV {
 		return errno
 	}
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err == nil {
-		_ = unix.Close(fd)
-	}
-	if err == unix.EMFILE || err == unix.ENFILE {
-		return Errno(err)
+	for range filesOfDevice {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err == unix.EMFILE || err == unix.ENFILE {
+			return Errno(err)
+		}
+		if err == nil {
+			defer unix.Close(fd) //nolint:errcheck // of no further use
+		}
 	}
 	return errno
 }

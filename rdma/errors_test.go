@@ -75,6 +75,7 @@ func TestHintTellsWhatIsMissing(t *testing.T) {
 		"no device for route": {nil, opResolveRoute, syscall.ENODEV, hintNoRoute},
 		"no device to target": {nil, opResolveAddr, syscall.ENODEV, hintNoRoute},
 		"no descriptor":       {nil, opBindAddr, syscall.EMFILE, hintFiles},
+		"no descriptor else":  {nil, "disconnect", syscall.ENFILE, hintFiles},
 		"address in use":      {nil, opBindAddr, syscall.EADDRINUSE, ""},
 		"other access error":  {nil, opEventChannel, syscall.EINVAL, ""},
 		"other resource":      {nil, opCreateCQ, syscall.EINVAL, ""},

@@ -51,7 +51,7 @@ func newEventChannel() (*eventChannel, error) {
 	}
 	var c *C.struct_rdma_event_channel
 	if errno := C.catmint_create_event_channel(&c); errno != 0 {
-		return nil, errnoError(op, "", int(errno))
+		return nil, errnoError(op, "", int(whyNoDevice(syscall.Errno(errno))))
 	}
 	read, err := watchReadable(int(c.fd), "rdma_cm")
 	if err != nil {

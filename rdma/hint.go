@@ -26,6 +26,9 @@ type machine struct {
 func (m machine) hint(err error) string {
 	var op *OpError
 	errno := Errno(err)
+	if errno == syscall.EMFILE || errno == syscall.ENFILE {
+		return hintFiles
+	}
 	if errno == 0 || !errors.As(err, &op) {
 		return ""
 	}
@@ -57,7 +60,7 @@ const (
 		"device serves: see `rdma link`"
 	hintNoRoute = "no RDMA device serves the route to the address, which must not be a loopback " +
 		"address: see `rdma link` and use an address of such a network device"
-	hintFiles = "too many open files: raise the limit with ulimit -n"
+	hintFiles = "raise the limit with ulimit -n"
 )
 
 // accessHint is about a machine whose RDMA devices or connection manager cannot be
@@ -66,8 +69,6 @@ func (m machine) accessHint(errno syscall.Errno) string {
 	switch errno {
 	case syscall.EACCES, syscall.EPERM:
 		return hintNoAccess
-	case syscall.EMFILE, syscall.ENFILE:
-		return hintFiles
 	case syscall.ENODEV, syscall.ENOENT, syscall.ENOSYS, syscall.ENXIO:
 	default:
 		return ""
@@ -92,8 +93,6 @@ func addressHint(op string, errno syscall.Errno) string {
 	switch errno {
 	case syscall.EADDRNOTAVAIL:
 		return hintNotLocal
-	case syscall.EMFILE, syscall.ENFILE:
-		return hintFiles
 	case syscall.ENODEV:
 		if op == opBindAddr {
 			return hintNotLocal
@@ -105,18 +104,14 @@ func addressHint(op string, errno syscall.Errno) string {
 }
 
 func (m machine) resourceHint(errno syscall.Errno) string {
-	switch errno {
-	case syscall.ENOMEM:
-		if limit, ok := m.memlock(); ok {
-			return fmt.Sprintf("locked memory is limited to %d KiB (RLIMIT_MEMLOCK): raise it with "+
-				"ulimit -l unlimited, or LimitMEMLOCK=infinity in a systemd unit", limit/1024)
-		}
-		return ""
-	case syscall.EMFILE, syscall.ENFILE:
-		return hintFiles
-	default:
+	if errno != syscall.ENOMEM {
 		return ""
 	}
+	if limit, ok := m.memlock(); ok {
+		return fmt.Sprintf("locked memory is limited to %d KiB (RLIMIT_MEMLOCK): raise it with "+
+			"ulimit -l unlimited, or LimitMEMLOCK=infinity in a systemd unit", limit/1024)
+	}
+	return ""
 }
 
 func (m machine) exists(path string) bool {

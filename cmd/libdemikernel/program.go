@@ -65,7 +65,11 @@ func (p *programState) newEngine(getenv func(string) string) (*libos.Engine, err
 	defer p.mu.Unlock()
 	e, err := p.tryEngine(getenv)
 	if err != nil {
-		for _, line := range strings.Split(err.Error(), "\n") {
+		text := err.Error()
+		if advice := rdma.Hint(err); advice != "" {
+			text += ": " + advice
+		}
+		for _, line := range strings.Split(text, "\n") {
 			if !strings.HasPrefix(line, "catmint: ") {
 				line = "catmint: demi_init: " + line
 			}

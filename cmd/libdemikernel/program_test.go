@@ -116,6 +116,16 @@ func TestAFabricThatFailsIsReported(t *testing.T) {
 	require.Equal(t, "catmint: demi_init: no such device\n", stderr.String())
 }
 
+func TestAFabricThatFailsSaysWhatToDo(t *testing.T) {
+	p, stderr := newProgram(t)
+	failure := &rdma.OpError{Op: "create event channel", Err: syscall.EACCES}
+	p.fabric = func(func(string) string) (rdma.Fabric, error) { return nil, failure }
+	_, err := p.newEngine(environment(nil))
+	require.ErrorIs(t, err, syscall.EACCES)
+	require.Equal(t, "catmint: demi_init: rdma: create event channel: permission denied: "+rdma.Hint(failure)+"\n", stderr.String())
+	require.Contains(t, stderr.String(), "read and write access")
+}
+
 func TestTheEndOfAProgramDeliversWhatWasPushed(t *testing.T) {
 	p, _ := newProgram(t)
 	p.deliver() // before demi_init there is nothing to do
