@@ -30,18 +30,19 @@ static void install_exit_handler(void) {
                     stderr);
 }
 
-/* The descriptors that Go's netpoller makes when it is first used. */
-#define NETPOLLER_FDS 2
-
 /*
- * Whether Go gets the descriptors without which it ends the program: the one thing here that
- * it cannot report as an error. 0 or the errno of the lack.
+ * More descriptors than demi_init has open at once: 10, two of them of Go's netpoller, which ends
+ * the program when it cannot have them, and a few while libibverbs reads its configuration, which
+ * it does once, and knows no device ever after when it cannot.
  */
+#define INIT_FDS 16
+
+/* Whether there are so many. 0 or the errno of the lack. */
 static int descriptors_left(void) {
-    int fds[NETPOLLER_FDS];
+    int fds[INIT_FDS];
     int n = 0, err = 0;
 
-    while (n < NETPOLLER_FDS && err == 0) {
+    while (n < INIT_FDS && err == 0) {
         fds[n] = eventfd(0, EFD_CLOEXEC);
         if (fds[n] < 0)
             err = errno;
@@ -71,8 +72,8 @@ int demi_init(const struct demi_args *args) {
         return EEXIST;
     rc = descriptors_left();
     if (rc != 0) {
-        (void)fputs("catmint: demi_init: no file descriptor is left: raise the limit with "
-                    "ulimit -n\n",
+        (void)fputs("catmint: demi_init: too few file descriptors are left: raise the limit "
+                    "with ulimit -n\n",
                     stderr);
         return rc;
     }

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,6 +17,8 @@ func TestProgramsEndOnADeviceAsTheyWouldWithoutTheLibrary(t *testing.T) {
 	programsEnd(t, []string{"LD_LIBRARY_PATH=" + dir}, dir, hostEnv(t, "SOFT_ROCE_ADDR"))
 }
 
+const tooFew = "catmint: demi_init: too few file descriptors are left: raise the limit with ulimit -n\n"
+
 // Real limits, reached while connections are made and accepted, with a peer that is a process of
 // its own.
 func TestAConnectionThatALimitForbidsIsRefusedAndTheOthersGoOn(t *testing.T) {
@@ -24,13 +27,27 @@ func TestAConnectionThatALimitForbidsIsRefusedAndTheOthersGoOn(t *testing.T) {
 		t.Run(deed, func(t *testing.T) {
 			out, status := output(t, nil, made(t, "limits"), addr, deed)
 			if deed == "files-init" {
-				require.Equal(t, "catmint: demi_init: no file descriptor is left: raise the limit with ulimit -n\n", out)
+				require.Equal(t, tooFew, out)
 			} else {
 				require.Empty(t, out)
 			}
 			require.True(t, status.Exited(), "signal %v", status.Signal())
 			require.Equal(t, 7, status.ExitStatus())
 		})
+	}
+}
+
+// Wherever demi_init runs out of descriptors, it says so, and works once there are some.
+func TestInitWithTooFewDescriptorsAnswersAndDoesNotEndTheProgram(t *testing.T) {
+	addr := hostEnv(t, "SOFT_ROCE_ADDR")
+	for few := 0; ; few++ {
+		out, status := output(t, nil, made(t, "limits"), addr, "files-few", strconv.Itoa(few))
+		require.True(t, status.Exited(), "%d descriptors: signal %v: %s", few, status.Signal(), out)
+		if status.ExitStatus() == 0 {
+			return
+		}
+		require.Equal(t, 7, status.ExitStatus(), "%d descriptors: %s", few, out)
+		require.Equal(t, tooFew, out)
 	}
 }
 

@@ -418,6 +418,26 @@ static void files_init(void) {
         FAIL("demi_init answers %s", strerror(err));
 }
 
+/* With a few, demi_init does without any, or works, and never ends the program. */
+static void files_few(int few) {
+    struct rlimit before, limit;
+    int lowest = dup(STDIN_FILENO), err;
+
+    if (lowest < 0 || getrlimit(RLIMIT_NOFILE, &before) != 0)
+        FAIL("no descriptor");
+    (void)close(lowest);
+    limit.rlim_cur = limit.rlim_max = (rlim_t)(lowest + few);
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        FAIL("setrlimit: %s", strerror(errno));
+    err = demi_init(NULL);
+    if (setrlimit(RLIMIT_NOFILE, &before) != 0)
+        FAIL("setrlimit: %s; run as root", strerror(errno));
+    if (err == 0)
+        exit(0);
+    if (err != EMFILE)
+        FAIL("demi_init answers %s", strerror(err));
+}
+
 int main(int argc, char *argv[]) {
     const char *deed;
 
@@ -431,6 +451,8 @@ int main(int argc, char *argv[]) {
         without_ipc_lock(argv);
     if (strcmp(deed, "files-init") == 0)
         files_init();
+    if (strcmp(deed, "files-few") == 0)
+        files_few(atoi(argv[3]));
     MUST("demi_init", demi_init(NULL), 0);
     if (strcmp(deed, "client") == 0)
         return be_client(atoi(argv[3]));
@@ -452,6 +474,8 @@ int main(int argc, char *argv[]) {
         files_bind();
     else if (strcmp(deed, "files-init") == 0)
         files_connect(false);
+    else if (strcmp(deed, "files-few") == 0)
+        return 7;
     else
         FAIL("no such deed: %s", deed);
     return 7;
