@@ -46,6 +46,7 @@ func TestSoftRoCEDoesAsTheSimDoes(t *testing.T) {
 		{"an accepted socket begins with its listeners options", TestAnAcceptedSocketBeginsWithItsListenersOptions},
 		{"options have their defaults", TestOptionsHaveTheirDefaults},
 		{"bad options are refused", TestBadOptionsAreRefused},
+		{"a port in use is told from an address of another host", TestAPortInUseIsToldFromAnAddressOfAnotherHost},
 		{"a port is used again after its socket is closed", TestAPortIsUsedAgainAfterItsSocketIsClosed},
 		{"beyond the backlog connections are refused and not lost", TestBeyondTheBacklogConnectionsAreRefusedAndNotLost},
 		{"a connection that was closed before it was accepted can still be read", TestAConnectionThatWasClosedBeforeItWasAcceptedCanStillBeRead},

@@ -271,7 +271,7 @@ func (c *conn) createID() error {
 		err = id.SetReuseAddr(true)
 	}
 	if c.bound.IsValid() && err == nil {
-		err = id.BindAddr(c.bound)
+		err = c.bindID(id)
 	}
 	if err != nil {
 		c.complain("destroy id", id.Close())
@@ -280,6 +280,24 @@ func (c *conn) createID() error {
 	c.id = id
 	c.d.loop.owners[id] = c
 	return nil
+}
+
+// bindID binds an id. Where one of two addresses is the wildcard, rdma_cm says EADDRNOTAVAIL of a port
+// that is in use, too: then the address can be had with another port.
+func (c *conn) bindID(id rdma.ID) error {
+	err := id.BindAddr(c.bound)
+	if err == nil || errno(err) != syscall.EADDRNOTAVAIL || c.bound.Port() == 0 {
+		return err
+	}
+	other, cerr := c.d.loop.ch.CreateID()
+	if cerr != nil {
+		return err
+	}
+	if other.BindAddr(netip.AddrPortFrom(c.bound.Addr(), 0)) == nil {
+		err = &rdma.OpError{Op: "bind address", Err: syscall.EADDRINUSE}
+	}
+	c.complain("destroy id", other.Close())
+	return err
 }
 
 // resolveAddr has the address resolved, and sets meanwhile what the route must know.

@@ -449,3 +449,25 @@ func TestAfterShutdownThereIsNothingToUse(t *testing.T) {
 	require.Nil(t, p.EngineOf(nil))
 	require.NoError(t, n.Close())
 }
+
+// rdma_cm itself says EADDRNOTAVAIL where either address is the wildcard.
+func TestAPortInUseIsToldFromAnAddressOfAnotherHost(t *testing.T) {
+	p := newPlace(t, testConfig())
+	l, at := p.b.listen(t, p.b.addr, 1)
+	every := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	s := p.b.socket(t, unix.AF_INET)
+	require.ErrorIs(t, s.Bind(netip.AddrPortFrom(every.Addr(), at.Port())), syscall.EADDRINUSE)
+	require.ErrorIs(t, s.Bind(at), syscall.EADDRINUSE)
+	require.NoError(t, l.Close())
+
+	all := p.b.socket(t, unix.AF_INET)
+	require.NoError(t, all.Bind(every))
+	taken, err := all.GetSockName()
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Bind(netip.AddrPortFrom(p.b.addr, taken.Port())), syscall.EADDRINUSE)
+	require.ErrorIs(t, s.Bind(netip.AddrPortFrom(every.Addr(), taken.Port())), syscall.EADDRINUSE)
+	require.ErrorIs(t, s.Bind(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.99"), taken.Port())), syscall.EADDRNOTAVAIL)
+	require.NoError(t, all.Close())
+	require.NoError(t, s.Bind(taken), "it is free again")
+	require.NoError(t, s.Close())
+}
