@@ -97,8 +97,8 @@ func rejectAdvice(r rdma.RejectReason) string {
 	case rdma.RejectStaleConn:
 		return "the peer's host takes it for an older connection, whose end it has not heard of: try again in a minute"
 	case rdma.RejectConsumerDefined:
-		return "a program of another protocol listens there: check the port; or the server is out of file " +
-			"descriptors: see ulimit -n there"
+		return "a program of another protocol listens there: check the port; or the server listens on another " +
+			"address of its host only; or it is out of file descriptors: see ulimit -n there"
 	case rdma.RejectNoQP, rdma.RejectNoResources:
 		return "the peer's host has no resources for connections left: close some there, or try again later"
 	default:

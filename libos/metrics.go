@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"catmint/datapath"
 	"catmint/libos/connfsm"
@@ -111,8 +112,12 @@ func (c *Connector) engineStats() []engineStats { return []engineStats{{"raw", c
 // Connections is empty: what goes over raw connections is their owner's to count.
 func (c *Connector) Connections() []ConnectionStats { return nil }
 
-// complaints is where a program without a log is told that metrics cannot be served.
-var complaints io.Writer = os.Stderr
+// complaints is where a program without a log is told that metrics cannot be served, and of each
+// address once.
+var (
+	complaints io.Writer = os.Stderr
+	complained sync.Map
+)
 
 // serveMetrics serves what src counts where cfg says; nil if nowhere, or if it cannot.
 func serveMetrics(cfg Config, src metricsSource) *metrics.Server {
@@ -133,7 +138,7 @@ func serveMetrics(cfg Config, src metricsSource) *metrics.Server {
 	}
 	if cfg.Logger != nil && cfg.Logger.Enabled(context.Background(), slog.LevelError) {
 		cfg.Logger.Error("no metrics: the address cannot be used", "addr", cfg.MetricsAddr, "err", err)
-	} else {
+	} else if _, said := complained.LoadOrStore(cfg.MetricsAddr, true); !said {
 		fmt.Fprintf(complaints, "catmint: no metrics at DEMI_METRICS_ADDR=%s: %v; the program goes on without them\n", cfg.MetricsAddr, err)
 	}
 	return nil

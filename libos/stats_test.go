@@ -213,6 +213,11 @@ func TestAnAddressThatCannotServeMetricsIsOneLineAndBreaksNothing(t *testing.T) 
 	require.NoError(t, lis.Close())
 
 	out.Reset()
+	again, err := NewConnector(cfg, p.hosts[1])
+	require.NoError(t, err)
+	assert.Empty(t, out.String(), "it has been said")
+	require.NoError(t, again.Close(within(t)))
+
 	cfg.Logger = slog.New(slog.NewTextHandler(&out, nil))
 	c, err := NewConnector(cfg, p.hosts[1])
 	require.NoError(t, err)

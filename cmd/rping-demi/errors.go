@@ -40,7 +40,7 @@ func exitStatus(err error) int {
 }
 
 // errNoDevice is a machine without an RDMA device that can be opened.
-var errNoDevice = errors.New("no RDMA device")
+var errNoDevice = errors.New("no RDMA device can be used")
 
 // checkDevices finds out early, and in plain words, that there is no RDMA device.
 func checkDevices(fabric rdma.Fabric) error {

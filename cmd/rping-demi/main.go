@@ -79,6 +79,9 @@ func runOptions(stop context.Context, o options, getenv func(string) string, fab
 	if t.local, err = resolveLocal(stop, o.bind); err != nil {
 		return err
 	}
+	if t.local.IsValid() && t.local.Addr().Is4() != t.addr.Addr().Is4() {
+		return usagef("-I %s and -a %s: one is IPv4 and the other IPv6", t.local.Addr(), t.addr.Addr())
+	}
 	if !o.verbose && !o.debug {
 		t.terminal = terminalOf(stderr)
 	}

@@ -194,6 +194,7 @@ func TestWhatStopsPeopleIsSaidInOneLineWithAHint(t *testing.T) {
 		code   int
 		want   []string
 	}{
+		{"families differ", ch, "-c -a 10.0.0.1 -I fd00::2", exitUsage, []string{"-I fd00::2 and -a 10.0.0.1", "IPv4", "IPv6"}},
 		{"no RDMA device", empty, "-c -a 10.0.0.1", exitNoDevice, []string{"no RDMA device"}},
 		{"nobody listens", ch, "-c -a 10.0.0.1", exitFailure, []string{"connection refused", "is the server running"}},
 		{"address not local", sh, "-s -a 10.0.0.9", exitFailure, []string{"bind 10.0.0.9:7174: not an address of an RDMA"}},
