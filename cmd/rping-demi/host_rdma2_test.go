@@ -144,14 +144,18 @@ func TestRetransmissionsAreInTheStatistics(t *testing.T) {
 	}
 	p.Barrier("listening")
 	netdev := os.Getenv("SOFT_ROCE_NETDEV")
+	// There before the connection: Soft-RoCE takes a packet that it sends while a queueing discipline is
+	// put in or taken out for a failure of the queue pair.
+	tc(t, "qdisc", "add", "dev", netdev, "root", "netem", "delay", "0ms")
+	defer tc(t, "qdisc", "del", "dev", netdev, "root")
 	client := startReal(t, "-c", "-a", os.Getenv("SOFT_ROCE_PEER"), "--protocol", "demi", "--stats", "-v")
 	client.out.await(t, "ping data: rdma-ping-0:", 1)
-	tc(t, "qdisc", "add", "dev", netdev, "root", "netem", "loss", "20%")
+	tc(t, "qdisc", "change", "dev", netdev, "root", "netem", "loss", "20%")
 	for asked := 1; !strings.Contains(client.out.String(), "completer_retry_err"); asked++ {
 		require.NoError(t, client.cmd.Process.Signal(syscall.SIGUSR1))
 		client.out.await(t, "statistics:", asked)
 	}
-	tc(t, "qdisc", "del", "dev", netdev, "root")
+	tc(t, "qdisc", "change", "dev", netdev, "root", "netem", "delay", "0ms")
 	require.NoError(t, client.cmd.Process.Signal(os.Interrupt))
 	<-client.done
 	p.Barrier("counted")
