@@ -32,7 +32,7 @@ var (
 type Program struct {
 	Sources  []string
 	Includes []string // folders, besides that of the module and datapath/ctest/testdata
-	Flags    []string // for the compiler
+	Flags    []string // for the compiler, of the first source
 	Libs     []string // for the linker: -libverbs
 	Args     []string // for the program
 	// Limit ends a program that hangs; ten minutes if it is 0.
@@ -101,7 +101,7 @@ func Build(tb testing.TB, p Program, flags ...string) string {
 	root := Root(tb)
 	bin := filepath.Join(tb.TempDir(), "program")
 	flags = append(append([]string{"-g", "-D_GNU_SOURCE=1", "-pthread"}, Warnings...), flags...)
-	compile := append(slices.Clone(flags), p.Flags...)
+	compile := slices.Clone(flags)
 	dirs := append(slices.Clone(includes), p.Includes...)
 	for i, dir := range dirs {
 		dirs[i] = filepath.Join(root, dir)
@@ -114,8 +114,12 @@ func Build(tb testing.TB, p Program, flags ...string) string {
 	}
 	headers := readHeaders(tb, dirs)
 	link := append(slices.Clone(flags), "-o", bin)
-	for _, src := range p.Sources {
-		link = append(link, object(tb, compiler(), filepath.Join(root, src), compile, headers))
+	for i, src := range p.Sources {
+		own := compile // the others are the same in many programs
+		if i == 0 {
+			own = append(slices.Clone(compile), p.Flags...)
+		}
+		link = append(link, object(tb, compiler(), filepath.Join(root, src), own, headers))
 	}
 	link = append(link, p.Libs...)
 	if out, err := exec.Command(compiler(), link...).CombinedOutput(); err != nil {
