@@ -64,7 +64,7 @@ func (p *programState) newEngine(getenv func(string) string) (*libos.Engine, err
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e, err := p.tryEngine(getenv)
-	if err != nil {
+	if err != nil && !p.guard.Broken() { // of a panic one line has been said
 		text := err.Error()
 		if advice := rdma.Hint(err); advice != "" {
 			text += ": " + advice

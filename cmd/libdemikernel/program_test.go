@@ -126,6 +126,17 @@ func TestAFabricThatFailsSaysWhatToDo(t *testing.T) {
 	require.Contains(t, stderr.String(), "read and write access")
 }
 
+func TestAPanicBesideInitIsSaidOnce(t *testing.T) {
+	p, stderr := newProgram(t)
+	p.fabric = func(func(string) string) (rdma.Fabric, error) {
+		p.guard.Panicked("housekeeper", "ordered by a test", nil)
+		return nil, syscall.EIO
+	}
+	_, err := p.newEngine(environment(nil))
+	require.ErrorIs(t, err, syscall.EIO)
+	require.Empty(t, stderr.String(), "the guard has said it")
+}
+
 func TestTheEndOfAProgramDeliversWhatWasPushed(t *testing.T) {
 	p, _ := newProgram(t)
 	p.deliver() // before demi_init there is nothing to do
