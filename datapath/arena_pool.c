@@ -168,6 +168,7 @@ static void block_stamp(struct arena_block *b, uintptr_t addr, uint32_t class, u
     __atomic_store_n(&b->addr, addr, __ATOMIC_RELAXED);
     b->block_size = size;
     __atomic_store_n(&b->home, arena_home(class), __ATOMIC_RELAXED);
+    __atomic_store_n(&b->lead, 0, __ATOMIC_RELAXED); /* nobody's, until a cache owns it */
     /* Another life than that of the block that was here before, if there was one. */
     uint64_t gen = (__atomic_load_n(&b->state, __ATOMIC_RELAXED) & ARENA_GENS) + ARENA_GEN;
     __atomic_store_n(&b->state, gen | ARENA_MARK | ARENA_REF | arena_block_index(b),

@@ -43,7 +43,7 @@ typedef struct DEMI_PACKED demi_sgaseg {
  * inside its allocation (a larger start, a smaller length) before a push.
  */
 typedef struct DEMI_PACKED demi_sgarray {
-    void *sga_buf;        /* belongs to the library: keep it as it is */
+    void *sga_buf;        /* belongs to the library, no address: keep it as it is */
     uint32_t sga_numsegs; /* segments in use: 1, or 0 in a null array */
     demi_sgaseg_t sga_segs[DEMI_SGARRAY_MAXSIZE];
     /*
