@@ -36,8 +36,8 @@ type housekeeper struct {
 	events chan struct{} // a completion channel is readable
 	kicks  chan struct{} // capacity 1: go to ARMED
 	quit   chan struct{}
-	done   chan struct{}
-	seen   chan struct{} // the watcher has ended
+	done   <-chan struct{} // and the keeper itself
+	seen   <-chan struct{} // the watcher has ended
 
 	fds     atomic.Pointer[[]int] // watched
 	handled atomic.Uint64         // completions handled, for statistics
@@ -56,14 +56,14 @@ func newHousekeeper(dp *datapath.Engine, after func(), needed func() bool) (*hou
 	h := &housekeeper{
 		dp: dp, epoll: os.NewFile(uintptr(fd), "completion channels"),
 		events: make(chan struct{}), kicks: make(chan struct{}, 1),
-		quit: make(chan struct{}), done: make(chan struct{}), seen: make(chan struct{}), after: after, needed: needed,
+		quit: make(chan struct{}), after: after, needed: needed,
 	}
 	h.fds.Store(&[]int{})
 	if h.conn, err = h.epoll.SyscallConn(); err != nil {
 		return nil, errors.Join(err, h.epoll.Close())
 	}
-	background.Go("completion channels", h.watchEvents)
-	background.Go("housekeeper", h.run)
+	h.seen = background.Go("completion channels", h.watchEvents)
+	h.done = background.Go("housekeeper", h.run)
 	return h, nil
 }
 
@@ -113,7 +113,6 @@ func (h *housekeeper) kick() {
 
 // watchEvents turns readiness of the channels into values on events.
 func (h *housekeeper) watchEvents() {
-	defer close(h.seen)
 	var evs [8]unix.EpollEvent
 	for {
 		err := h.conn.Read(func(ep uintptr) bool {
@@ -158,7 +157,6 @@ func (h *housekeeper) arm() (leader bool) {
 }
 
 func (h *housekeeper) run() {
-	defer close(h.done)
 	timer := time.NewTimer(backoff)
 	defer timer.Stop()
 	timer.Stop()

@@ -25,7 +25,7 @@ type cmOwner interface {
 // for needs nobody to be woken.
 type loop struct {
 	ch   rdma.EventChannel
-	done chan struct{}
+	done <-chan struct{} // it has ended
 	dead <-chan struct{} // closed when nothing here may be relied on any more; see Process.Abort
 	turn chan struct{}   // capacity 1: full while somebody has the turn
 
@@ -44,14 +44,14 @@ type loop struct {
 
 func newLoop(ch rdma.EventChannel, dead <-chan struct{}, onErr func(error)) (*loop, error) {
 	l := &loop{
-		ch: ch, done: make(chan struct{}), dead: dead, turn: make(chan struct{}, 1),
+		ch: ch, dead: dead, turn: make(chan struct{}, 1),
 		owners: map[rdma.ID]cmOwner{}, onErr: onErr,
 	}
 	var err error
 	if l.soon, err = newSoon("event loop, later", l.takeLater); err != nil {
 		return nil, err
 	}
-	background.Go("event loop", l.run)
+	l.done = background.Go("event loop", l.run)
 	return l, nil
 }
 
@@ -180,7 +180,6 @@ func (l *loop) takeLater() {
 // run takes turns: what has been posted, then an event, so that neither waits behind a long
 // queue of the other.
 func (l *loop) run() {
-	defer close(l.done)
 	for events := false; ; events = l.ch.Wait() {
 		background.Checkpoint("event loop")
 		l.mu.Lock()

@@ -19,7 +19,7 @@ import (
 type noticeReader struct {
 	e    *Engine
 	file *os.File
-	done chan struct{}
+	done <-chan struct{}
 
 	mu  sync.Mutex // one taker at a time, so that the order stays
 	buf [64]datapath.Notice
@@ -34,7 +34,7 @@ func newNoticeReader(e *Engine) (*noticeReader, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	return &noticeReader{e: e, file: os.NewFile(uintptr(fd), "notices"), done: make(chan struct{})}, nil
+	return &noticeReader{e: e, file: os.NewFile(uintptr(fd), "notices")}, nil
 }
 
 func (r *noticeReader) start() error {
@@ -42,8 +42,7 @@ func (r *noticeReader) start() error {
 	if err != nil {
 		return err
 	}
-	background.Go("notices", func() {
-		defer close(r.done)
+	r.done = background.Go("notices", func() {
 		// The function runs when the eventfd may be readable, and never says that it
 		// has had enough: only Close ends Read.
 		_ = conn.Read(func(uintptr) bool {

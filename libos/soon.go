@@ -18,7 +18,7 @@ type soon struct {
 	file    *os.File
 	conn    syscall.RawConn
 	started atomic.Bool // and the goroutine has not heard of it
-	done    chan struct{}
+	done    <-chan struct{}
 }
 
 // soonDelay is long enough for what must not be disturbed, the caller of a connect that has just
@@ -30,12 +30,11 @@ func newSoon(name string, f func()) (*soon, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("timerfd_create", err)
 	}
-	s := &soon{file: os.NewFile(uintptr(fd), name), done: make(chan struct{})}
+	s := &soon{file: os.NewFile(uintptr(fd), name)}
 	if s.conn, err = s.file.SyscallConn(); err != nil {
 		return nil, errors.Join(err, s.file.Close())
 	}
-	background.Go(name, func() {
-		defer close(s.done)
+	s.done = background.Go(name, func() {
 		var expirations [8]byte
 		for {
 			if _, err := s.file.Read(expirations[:]); err != nil { // closed

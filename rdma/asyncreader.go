@@ -15,7 +15,7 @@ import (
 type asyncReader struct {
 	read *readable
 	quit chan struct{}
-	done chan struct{}
+	done <-chan struct{}
 }
 
 func startAsyncReader(d *device) (*asyncReader, error) {
@@ -23,9 +23,8 @@ func startAsyncReader(d *device) (*asyncReader, error) {
 	if err != nil {
 		return nil, &OpError{Op: "watch asynchronous events", Device: d.name, Err: err}
 	}
-	a := &asyncReader{read: read, quit: make(chan struct{}), done: make(chan struct{})}
-	background.Go("asynchronous events", func() {
-		defer close(a.done)
+	a := &asyncReader{read: read, quit: make(chan struct{})}
+	a.done = background.Go("asynchronous events", func() {
 		for {
 			select {
 			case <-read.watch():

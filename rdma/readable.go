@@ -41,7 +41,7 @@ type readable struct {
 	ready chan struct{} // capacity 1
 	armed chan struct{} // capacity 1
 	quit  chan struct{}
-	done  chan struct{} // closed when the watcher has ended; nil: there is none
+	done  <-chan struct{} // closed when the watcher has ended; nil: there is none
 }
 
 // watchReadable makes fd non-blocking. The caller keeps fd.
@@ -167,9 +167,7 @@ func (r *readable) wake() {
 func (r *readable) watch() <-chan struct{} {
 	r.start.Do(func() {
 		r.arm()
-		r.done = make(chan struct{})
-		background.Go(r.name, func() {
-			defer close(r.done)
+		r.done = background.Go(r.name, func() {
 			for {
 				select {
 				case <-r.armed:

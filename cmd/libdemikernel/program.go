@@ -166,9 +166,7 @@ func (p *programState) deliver() {
 	p.mu.RUnlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	done := make(chan struct{})
-	background.Go("delivery", func() {
-		defer close(done)
+	done := background.Go("delivery", func() {
 		background.Checkpoint("delivery")
 		process.CloseAll(ctx)
 	})

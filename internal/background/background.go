@@ -24,9 +24,15 @@ func OnPanic(h Handler) {
 	handler.Store(&h)
 }
 
-// Go runs f on a goroutine of its own; name says what it is to who reads of a panic.
-func Go(name string, f func()) {
-	go run(name, f)
+// Go runs f on a goroutine of its own; name says what it is to who reads of a panic. The channel
+// is closed once f has returned, or its panic has been told of.
+func Go(name string, f func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(name, f)
+	}()
+	return done
 }
 
 // Join is Go for a goroutine that wg counts.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,4 +73,24 @@ func TestWithoutAHandlerAPanicEndsTheProgram(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "panic: as any Go program")
+}
+
+// Who waits for a goroutine must not go on, perhaps to the end of the program, before its panic has
+// been told of.
+func TestAGoroutineEndsOnceItsPanicHasBeenToldOf(t *testing.T) {
+	its := make(chan (<-chan struct{}), 1)
+	var told atomic.Bool
+	background.OnPanic(func(string, any, []byte) {
+		select {
+		case <-<-its:
+			t.Error("it has ended already")
+		default:
+		}
+		told.Store(true)
+	})
+	defer background.OnPanic(nil)
+	done := background.Go("a goroutine", func() { panic("now") })
+	its <- done
+	<-done
+	require.True(t, told.Load())
 }
