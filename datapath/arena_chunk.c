@@ -110,7 +110,7 @@ static void *payload_map(size_t size, uint64_t room, size_t *len) {
             munmap(p, huge); /* the system's huge pages are smaller than ours */
         }
     }
-    *len = (size + 4095) & ~(size_t)4095;
+    *len = (size + ARENA_PAGE - 1) & ~(size_t)(ARENA_PAGE - 1);
     if (*len > room)
         return NULL;
     void *p = map_aligned(*len, ARENA_CHUNK, PROT_READ | PROT_WRITE);

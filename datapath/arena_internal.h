@@ -94,13 +94,14 @@ struct arena_chunk {
  * Reserved when the first chunk is mapped and given back by arena_shutdown: guard, chunks, guard,
  * blocks, guard. Constant in between, but for made. Whoever has a block may read it without a lock.
  */
-#define ARENA_META_GUARD 4096u
-#define ARENA_META_CHUNK 8192u /* bytes for an arena_chunk */
+#define ARENA_PAGE 65536u /* no kernel's pages are larger; most have 4 KiB */
+#define ARENA_META_GUARD ARENA_PAGE
+#define ARENA_META_CHUNK ARENA_PAGE /* for an arena_chunk; what it does not use takes no memory */
 #define ARENA_CHUNK_BLOCKS (ARENA_SPANS * ARENA_SPAN_BLOCKS)
 #define ARENA_META_BLOCKS (ARENA_CHUNK_BLOCKS * sizeof(struct arena_block))
 #define ARENA_MAX_CHUNKS 65536u
 _Static_assert(sizeof(struct arena_chunk) <= ARENA_META_CHUNK, "a chunk fits in its place");
-_Static_assert(ARENA_META_CHUNK % 4096 == 0 && ARENA_META_BLOCKS % 4096 == 0, "whole pages");
+_Static_assert(ARENA_META_BLOCKS % ARENA_PAGE == 0 && ARENA_CHUNK % ARENA_PAGE == 0, "whole pages");
 _Static_assert((uint64_t)ARENA_MAX_CHUNKS *ARENA_CHUNK_BLOCKS <= ARENA_REF,
                "an index fits in a state");
 

@@ -139,7 +139,7 @@ func serveMetrics(cfg Config, src metricsSource) *metrics.Server {
 	if cfg.Logger != nil && cfg.Logger.Enabled(context.Background(), slog.LevelError) {
 		cfg.Logger.Error("no metrics: the address cannot be used", "addr", cfg.MetricsAddr, "err", err)
 	} else if _, said := complained.LoadOrStore(cfg.MetricsAddr, true); !said {
-		fmt.Fprintf(complaints, "catmint: no metrics at DEMI_METRICS_ADDR=%s: %v; the program goes on without them\n", cfg.MetricsAddr, err)
+		fmt.Fprintf(complaints, "catmint: no metrics at %s: %v; the program goes on without them\n", cfg.MetricsAddr, err)
 	}
 	return nil
 }

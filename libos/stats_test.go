@@ -205,7 +205,7 @@ func TestAnAddressThatCannotServeMetricsIsOneLineAndBreaksNothing(t *testing.T) 
 	n := newNode(t, cfg, p.hosts[1], "10.0.0.2", "")
 	assert.Nil(t, n.p.MetricsAddr())
 	assert.Equal(t, 1, strings.Count(out.String(), "\n"))
-	for _, want := range []string{"DEMI_METRICS_ADDR=" + taken, "address already in use", "goes on"} {
+	for _, want := range []string{"no metrics at " + taken, "address already in use", "goes on"} {
 		assert.Contains(t, out.String(), want)
 	}
 	lis, at := n.listen(t, n.addr, 1)
