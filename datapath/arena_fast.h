@@ -44,20 +44,22 @@ ARENA_HOT bool arena_check_fast(const struct arena_cache *cache, const demi_sgar
 }
 
 /*
- * A free block with one reference, of a class that has one. Its size counts only once the
- * application holds it, and is set then.
+ * A free block of a class, with one reference. False: none in the cache. Its size counts only once
+ * the application holds it, and is set then.
  */
-ARENA_HOT struct arena_block *arena_take_warmest(struct arena_cache_class *cc) {
-    uint64_t n = cc->n - 1;
-    struct arena_block *b = cc->blocks[n];
+ARENA_HOT bool arena_take_warmest(struct arena_cache_class *cc, struct arena_block **b) {
+    uint64_t n;
+    if (__builtin_expect(__builtin_sub_overflow(cc->n, 1, &n), 0))
+        return false;
+    *b = cc->blocks[n];
     arena_set_count(cc, n);
-    return b;
+    return true;
 }
 
-/* The same, or NULL: none in the cache. */
+/* The same by the number of the class, or NULL. */
 ARENA_HOT struct arena_block *arena_take_fast(struct arena_cache *cache, uint32_t class) {
-    struct arena_cache_class *cc = &cache->classes[class];
-    return __builtin_expect(cc->n != 0, 1) ? arena_take_warmest(cc) : NULL;
+    struct arena_block *b;
+    return arena_take_warmest(&cache->classes[class], &b) ? b : NULL;
 }
 
 /*

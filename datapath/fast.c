@@ -122,9 +122,9 @@ COLD void owe_receive(struct dp_conn *c, uint32_t slot) {
  * same if the chunk is, which the message keeps alive. False: there is no block, or it has no key.
  */
 HOT bool chain_again(struct dp_conn *c, struct arena_cache_class *cc, struct dp_rx *rx) {
-    if (DP_UNLIKELY(cc->n == 0))
+    struct arena_block *b;
+    if (DP_UNLIKELY(!arena_take_warmest(cc, &b)))
         return false;
-    struct arena_block *b = arena_take_warmest(cc);
     rx->block = b;
     if (DP_UNLIKELY(!arena_same_chunk(b->addr, rx->sge.addr))) {
         uint64_t key = arena_key_fast(b, c->fast.slot);
@@ -332,8 +332,8 @@ static __attribute__((noinline)) int polled_many(struct dp_engine *e, struct qt_
 }
 
 /*
- * One poll of a CQ that nobody waits for, the CQs taking turns. Its completions are settled
- * by the caller.
+ * One poll of a CQ that nobody waits for, the CQs taking turns. Everything beside the table has
+ * been entered; its completions are settled by the caller.
  */
 static __attribute__((noinline)) void poll_turn(struct dp_engine *e, const struct dp_cq *own) {
     struct awaited nobody = {.slot = NULL};
@@ -353,8 +353,8 @@ static __attribute__((noinline)) void poll_turn(struct dp_engine *e, const struc
  * The token is not done: its result after one poll, or what is slower. Locked at entry.
  *
  * The poll is of the CQ that the operation completes in, so that it costs the same however
- * many connections, and CQs for them, there are. At every DP_TURNth call another CQ has its turn;
- * a caller that goes on waiting polls all.
+ * many connections, and CQs for them, there are. After DP_TURN calls, or more that took messages,
+ * another CQ has its turn; a caller that goes on waiting polls all.
  */
 static __attribute__((noinline)) int poll_for(struct dp_engine *e, demi_qtoken_t qt,
                                               demi_qresult_t *qr_out,
@@ -371,7 +371,7 @@ static __attribute__((noinline)) int poll_for(struct dp_engine *e, demi_qtoken_t
         (void)dp_poll_locked(e);
         return polled(e, s, qt, qr_out, timeout);
     }
-    if (DP_UNLIKELY(--e->turn_in == 0))
+    if (DP_UNLIKELY(--e->turn_in <= 0))
         poll_turn(e, q);
     int n = ibv_poll_cq(q->cq, DP_POLL_BATCH, e->wc);
     if (DP_UNLIKELY(n > 1))
@@ -391,10 +391,14 @@ static __attribute__((noinline)) int poll_rest(struct dp_engine *e, demi_qresult
     struct dp_cq *q = e->quick.pop_conn->cq;
 
     enter(e);
-    struct qt_slot *s = qt_slot_of(&e->tokens, qt);
+    struct awaited a = {.slot = qt_slot_of(&e->tokens, qt), .qt = qt, .out = qr_out};
     if (n > 0)
-        return polled_many(e, s, qt, qr_out, timeout, q, n);
-    return polled(e, s, qt, qr_out, timeout);
+        take_batch(e, q, n, &a);
+    if (DP_UNLIKELY(--e->turn_in <= 0))
+        poll_turn(e, q);
+    if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
+        dp_poll_settle(e);
+    return a.slot ? polled(e, a.slot, qt, qr_out, timeout) : unlock(e);
 }
 
 /*
@@ -438,12 +442,37 @@ COLD int refuse_and_unlock(struct dp_conn *c, int rc) {
     return settle_and_unlock(c);
 }
 
+/* It may be time for another CQ than the awaited one. False: there is none. */
+static __attribute__((noinline)) bool another_turn(struct dp_engine *e) {
+    bool more = TAILQ_NEXT(TAILQ_FIRST(&e->cqs), link) != NULL;
+
+    e->turn_in = DP_TURN;
+    return more;
+}
+
+/* The same; another CQ has its turn. */
+COLD int turn_and_unlock(struct dp_conn *c, bool settle) {
+    struct dp_engine *e = c->engine;
+
+    enter(e);
+    if (settle)
+        dp_conn_dirty(c);
+    poll_turn(e, c->cq);
+    dp_poll_settle(e);
+    return unlock(e);
+}
+
 /* The same, with as many receives chained as are posted at once. */
 static __attribute__((noinline)) int post_and_leave(struct dp_conn *c) {
     int rc = post_chain(c);
     if (DP_UNLIKELY(rc))
         return refuse_and_unlock(c, rc);
-    return DP_LIKELY(!chain_posted(c)) ? leave_done(c->engine) : settle_and_unlock(c);
+    struct dp_engine *e = c->engine;
+    bool settle = chain_posted(c);
+    e->turn_in -= (int32_t)c->fast.list;
+    if (DP_UNLIKELY(e->turn_in <= 0 && another_turn(e)))
+        return turn_and_unlock(c, settle);
+    return DP_LIKELY(!settle) ? leave_done(e) : settle_and_unlock(c);
 }
 
 /*
@@ -502,22 +531,14 @@ static __attribute__((noinline)) int take_several(struct dp_conn *c, demi_qresul
     return take_one(c, qr_out, timeout);
 }
 
-/* It is time for another CQ than the awaited one. False: there is none. */
-HOT bool another_turn(struct dp_engine *e) {
-    bool more = TAILQ_NEXT(TAILQ_FIRST(&e->cqs), link) != NULL;
-
-    e->turn_in = more ? 1 : DP_TURN; /* poll_for sees to it */
-    return more;
-}
-
 /* As poll_for, for the pop beside the table. Locked at entry. */
 HOT int poll_beside(struct dp_engine *e, demi_qresult_t *qr_out, const struct timespec *timeout) {
     struct dp_conn *c = e->quick.pop_conn;
 
     /* What closes a connection's ways enters its pop first. */
-    if (DP_UNLIKELY(--e->turn_in == 0) && another_turn(e))
-        return poll_for(e, e->quick.pop.live, qr_out, timeout);
+    e->quick.out = qr_out;
     int n = c->ops->poll_cq(c->fast.cq, DP_POLL_BATCH, e->wc);
+    qr_out = c->engine->quick.out; /* one register fewer to be saved */
     if (DP_UNLIKELY(n != 1))
         return take_several(c, qr_out, timeout, n);
     return take_one(c, qr_out, timeout);

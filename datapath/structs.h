@@ -360,10 +360,11 @@ struct dp_engine {
         } pushed;
         struct qt_quick pop;
         struct dp_conn *pop_conn; /* pop is a pop of this connection, its only one */
+        demi_qresult_t *out;      /* of who waits for it in this very call */
     } quick;
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
     struct dp_cq *turn; /* of fast.c: the CQ polled last beside an awaited one, or NULL, */
-    uint32_t turn_in;   /* and so many polls until the next has its turn */
+    int32_t turn_in;    /* and so many polls until the next has its turn */
     struct dp_conn_list dirty;
     struct dp_conn_list held;    /* connections whose pushes are held back; then quick is empty */
     struct dp_conn_list watched; /* open connections with a limit to their silence */

@@ -17,15 +17,18 @@ trap stop INT TERM HUP
 
 first=$1
 shift
+n=0
 for command; do
-	sh -c "exec $command" >"$out/log" 2>&1 &
+	n=$((n + 1))
+	sh -c "exec $command" >"$out/$n" 2>&1 &
 	others="$others $!"
-	mv "$out/log" "$out/$!"
 done
 status=0
 sh -c "exec $first" || status=1
+n=0
 for other in $others; do
-	wait "$other" || status=1
-	cat "$out/$other"
+	n=$((n + 1))
+	wait "$other" 2>/dev/null || status=1 # it would say by which signal a job died
+	cat "$out/$n"
 done
 exit $status

@@ -591,7 +591,8 @@ _Static_assert(offsetof(struct flow, data_acked) == offsetof(struct flow, type_i
 
 /* Whether the frame's length is what has come, and it is not empty. */
 static inline bool flow_whole(const uint8_t *in, uint32_t bytes) {
-    return bytes > FRAME_HEADER_SIZE && frame_get64(in + 8) == bytes - FRAME_HEADER_SIZE;
+    int32_t length = (int32_t)(bytes - FRAME_HEADER_SIZE);
+    return length > 0 && frame_get64(in + 8) == (uint32_t)length;
 }
 
 /* A DATA frame, of which all else has been judged, uses a receive. False: there is none. */
