@@ -214,7 +214,6 @@ static void init_fast(struct dp_conn *c) {
 
     c->fast.result.opcode = DEMI_OPC_POP;
     c->fast.turn = UINT64_MAX; /* nothing has been pushed yet */
-    c->fast.recv_id = dp_wr_id(DP_WR_RECV, c->gen, c->index, 0);
     c->fast.cq = c->cq->cq;
     c->fast.slot = (uint32_t)c->device->slot;
     c->fast.again = UINT64_MAX;

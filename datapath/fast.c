@@ -109,17 +109,10 @@ int demi_pop(demi_qtoken_t *qt_out, int qd) {
 
 /* ---- Completions ----------------------------------------------------------------------- */
 
-/* The receive in slot is used and not posted again: the general functions see to it. */
-COLD void owe_receive(struct dp_conn *c, uint32_t slot) {
-    c->rx_free[c->rx_nfree++] = slot;
-    c->rx_posted--;
-    c->rx_owed_data++;
-    dp_conn_dirty(c);
-}
-
 /*
- * Gives a receive, whose message has been handed on, another block, and chains it. The key is the
- * same if the chunk is, which the message keeps alive. False: there is no block, or it has no key.
+ * Gives the receive that heads the circle, and whose message has been handed on, another block:
+ * that chains it. The key is the same if the chunk is, which the message keeps alive. False: there
+ * is no block, or it has no key.
  */
 HOT bool chain_again(struct dp_conn *c, struct arena_cache_class *cc, struct dp_rx *rx) {
     struct arena_block *b;
@@ -133,29 +126,36 @@ HOT bool chain_again(struct dp_conn *c, struct arena_cache_class *cc, struct dp_
         rx->sge.lkey = (uint32_t)key;
     }
     rx->sge.addr = b->addr;
-    rx->wr.next = c->fast.chain;
-    c->fast.chain = &rx->wr;
+    c->fast.tail = rx;
     return true;
 }
 
-/* Chaining a receive has failed. Its block has been handed on, or has no key. */
+/* The same has failed: the general functions see to it. Its block has been handed on, or has no
+ * key. */
 COLD void not_chained(struct dp_conn *c, struct dp_rx *rx, const struct arena_block *handed_on) {
     if (rx->block != handed_on)
         arena_unref(&c->engine->cache, rx->block);
     rx->block = NULL;
-    owe_receive(c, (uint32_t)(rx - c->fast.rx));
+    dp_recv_free(c, rx);
+    c->rx_owed_data++;
+    dp_conn_dirty(c);
 }
 
 /* The chain is as long as it should be: posts it. Not 0: for dp_recv_refused. */
 HOT int post_chain(struct dp_conn *c) {
-    return c->ops->post_recv(c->qp, c->fast.chain, &c->engine->bad_recv);
+    struct dp_rx *first = c->fast.chain, *last = c->fast.tail;
+
+    c->fast.chain = dp_recv_head(c); /* none is chained, if all goes well */
+    last->wr.next = NULL;
+    int rc = c->ops->post_recv(c->qp, &first->wr, &c->engine->bad_recv);
+    last->wr.next = &c->fast.chain->wr;
+    return rc;
 }
 
 /* The chain has been posted. Whether a CREDIT is due, or the window to be looked at. */
 HOT bool chain_posted(struct dp_conn *c) {
     uint32_t n = c->fast.list;
 
-    c->fast.chain = NULL;
     c->fast.left = n;
     c->fast.chains++;
     flow_return(&c->flow, n, 0);
@@ -221,14 +221,14 @@ HOT bool give_back(struct dp_conn *c, struct dp_rx *rx, const struct arena_block
 /* A message for the oldest pending pop. False: not that plain; nothing has changed. */
 HOT bool received(struct dp_engine *e, struct dp_conn *c, const struct ibv_wc *wc,
                   struct awaited *a) {
-    uint32_t slot = dp_wr_slot(wc->wr_id), bytes = wc->byte_len;
+    struct dp_rx *rx = dp_recv_head(c);
+    uint32_t bytes = wc->byte_len;
     struct qt_slot *s = c->pops.head;
 
-    if (DP_UNLIKELY(!s || slot >= c->rx_count))
+    if (DP_UNLIKELY(!s || wc->wr_id != rx->wr.wr_id))
         return false;
-    struct dp_rx *rx = &c->fast.rx[slot];
     struct arena_block *b = rx->block;
-    if (DP_UNLIKELY(!b || !flow_receive_data(&c->flow, (const uint8_t *)b->addr, bytes)))
+    if (DP_UNLIKELY(!flow_receive_data(&c->flow, (const uint8_t *)b->addr, bytes)))
         return false;
     (void)qt_list_pop_front(&c->pops);
     if (!c->pops.head)
@@ -502,8 +502,7 @@ static __attribute__((noinline)) int take_returning(struct dp_conn *c, struct dp
     struct dp_engine *e = c->engine;
     uint32_t bytes = e->wc[0].byte_len;
 
-    if (DP_UNLIKELY(!rx->block ||
-                    !flow_receive_data(&c->flow, (const uint8_t *)rx->block->addr, bytes)))
+    if (DP_UNLIKELY(!flow_receive_data(&c->flow, (const uint8_t *)rx->block->addr, bytes)))
         return poll_rest(e, qr_out, timeout, 1);
     return take_quick(e, c, rx, bytes - FRAME_HEADER_SIZE, qr_out);
 }
@@ -512,13 +511,12 @@ static __attribute__((noinline)) int take_returning(struct dp_conn *c, struct dp
 HOT int take_one(struct dp_conn *c, demi_qresult_t *qr_out, const struct timespec *timeout) {
     struct dp_engine *e = c->engine;
     const struct ibv_wc *wc = &e->wc[0];
-    uint64_t slot = wc->wr_id ^ c->fast.recv_id; /* small only if all else is the same */
-    if (DP_UNLIKELY(slot >= c->rx_count || wc->status != IBV_WC_SUCCESS))
+    struct dp_rx *rx = dp_recv_head(c);
+    if (DP_UNLIKELY(wc->wr_id != rx->wr.wr_id || wc->status != IBV_WC_SUCCESS))
         return poll_rest(e, qr_out, timeout, 1);
-    struct dp_rx *rx = &c->fast.rx[slot];
     const struct arena_block *b = rx->block;
     uint32_t bytes = wc->byte_len;
-    if (DP_UNLIKELY(!b || !flow_receive_plain(&c->flow, (const uint8_t *)b->addr, bytes)))
+    if (DP_UNLIKELY(!flow_receive_plain(&c->flow, (const uint8_t *)b->addr, bytes)))
         return take_returning(c, rx, qr_out, timeout);
     return take_quick(e, c, rx, bytes - FRAME_HEADER_SIZE, qr_out);
 }

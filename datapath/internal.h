@@ -274,6 +274,18 @@ void dp_fetch_crowd(struct dp_conn *c, bool crowded);
 
 /* As dp_pop, whatever has to be done, on a connection whose engine is locked. */
 int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out);
+/* An empty circle: no completion names it. */
+extern struct dp_rx dp_no_rx __attribute__((visibility("hidden")));
+/* The receive after another in the circle. */
+static inline struct dp_rx *dp_rx_next(const struct dp_rx *rx) {
+    return (struct dp_rx *)rx->wr.next; /* its first member */
+}
+/* The first of the circle: that which completes next, if it is posted. */
+static inline struct dp_rx *dp_recv_head(const struct dp_conn *c) {
+    return dp_rx_next(c->fast.tail);
+}
+/* A receive has neither message nor block any more: takes it off the circle. Locked. */
+void dp_recv_free(struct dp_conn *c, struct dp_rx *rx);
 /* A completion of the receive queue: bytes counts only if status is success. Locked. */
 void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, uint32_t bytes);
 /*

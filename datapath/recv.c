@@ -44,25 +44,75 @@ static inline struct arena_block *cached_block(struct arena_cache *cache, uint32
     return b;
 }
 
-/*
- * Receives of a list have not been posted: those from bad on, or all if the provider has not said
- * which. Takes their blocks back; returns how many.
- */
-static uint32_t unpost(struct dp_conn *c, struct ibv_recv_wr *list, const struct ibv_recv_wr *bad) {
-    const struct ibv_recv_wr *wr = list;
-    uint32_t n = 0;
+struct dp_rx dp_no_rx = {.wr = {.next = &dp_no_rx.wr}};
 
-    while (wr && wr != bad)
-        wr = wr->next;
-    for (wr = wr ? wr : list; wr; wr = wr->next) {
-        uint32_t slot = dp_wr_slot(wr->wr_id);
-        arena_unref(&c->engine->cache, c->fast.rx[slot].block);
-        c->fast.rx[slot].block = NULL;
-        c->rx_free[c->rx_nfree++] = slot;
-        c->rx_posted--;
-        n++;
+/* Chains a receive that has got a block: the last of the circle from now on. */
+static void chain(struct dp_conn *c, struct dp_rx *rx) {
+    struct dp_rx *last = c->fast.tail;
+
+    rx->wr.next = last == &dp_no_rx ? &rx->wr : last->wr.next;
+    if (last != &dp_no_rx)
+        last->wr.next = &rx->wr;
+    c->fast.tail = rx;
+    if (dp_recv_chained(c) == 0)
+        c->fast.chain = rx;
+    c->fast.left--;
+}
+
+/* What was chained is posted, or not in the circle any more. */
+static void no_chain(struct dp_conn *c) {
+    c->fast.chain = dp_recv_head(c);
+    c->fast.left = c->fast.list;
+}
+
+void dp_recv_free(struct dp_conn *c, struct dp_rx *rx) {
+    struct dp_rx *before = c->fast.tail;
+
+    while (DP_UNLIKELY(dp_rx_next(before) != rx)) /* no provider should take one before its turn */
+        before = dp_rx_next(before);
+    before->wr.next = rx->wr.next;
+    if (c->fast.tail == rx)
+        c->fast.tail = before == rx ? &dp_no_rx : before;
+    if (dp_recv_chained(c) == 0)
+        c->fast.chain = dp_recv_head(c);
+    c->rx_free[c->rx_nfree++] = (uint32_t)(rx - c->fast.rx);
+    c->rx_posted--;
+}
+
+/*
+ * Receives that are chained will not be posted: those from bad on, or all if that is none of them.
+ * Takes their blocks back; returns how many. Nothing is chained any more: the others are posted.
+ */
+static uint32_t unpost(struct dp_conn *c, const struct ibv_recv_wr *bad) {
+    uint32_t n = dp_recv_chained(c), posted = c->rx_posted - n, kept = 0;
+
+    if (n == 0)
+        return 0;
+    struct dp_rx *head = dp_recv_head(c), *last = c->fast.tail, *rx = head;
+    for (uint32_t i = 0; i < posted; i++) {
+        last = rx;
+        rx = dp_rx_next(rx);
     }
-    return n;
+    for (const struct dp_rx *r = rx; kept < n && &r->wr != bad; r = dp_rx_next(r))
+        kept++;
+    if (kept == n)
+        kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct dp_rx *next = dp_rx_next(rx);
+        if (i < kept) {
+            last = rx;
+        } else {
+            arena_unref(&c->engine->cache, rx->block);
+            rx->block = NULL;
+            c->rx_free[c->rx_nfree++] = (uint32_t)(rx - c->fast.rx);
+        }
+        rx = next;
+    }
+    c->rx_posted -= n - kept;
+    c->fast.tail = c->rx_posted ? last : &dp_no_rx;
+    c->fast.tail->wr.next = c->rx_posted ? &head->wr : &dp_no_rx.wr;
+    no_chain(c);
+    return n - kept;
 }
 
 /* n receives are posted: the accounts that they belong to. Control first: the scarcer one. */
@@ -75,13 +125,8 @@ static void account(struct dp_conn *c, uint32_t n) {
         flow_return(&c->flow, n - ctrl, ctrl);
 }
 
-static void no_chain(struct dp_conn *c) {
-    c->fast.chain = NULL;
-    c->fast.left = c->fast.list;
-}
-
-/* Puts up to n receives in front of *list; returns how many. *memory: as of post_list. */
-static uint32_t prepare(struct dp_conn *c, uint32_t n, struct ibv_recv_wr **list, int *memory) {
+/* Chains up to n receives; returns how many. *memory: as of post_list. */
+static uint32_t prepare(struct dp_conn *c, uint32_t n, int *memory) {
     struct arena_cache *cache = &c->engine->cache;
     const uint32_t size = c->local.recv_size;
     const uint32_t class = size <= ARENA_MAX_CLASS ? arena_class(size) : ARENA_LARGE;
@@ -102,10 +147,9 @@ static uint32_t prepare(struct dp_conn *c, uint32_t n, struct ibv_recv_wr **list
         struct dp_rx *rx = &c->fast.rx[slot];
         rx->block = b;
         rx->wr.wr_id = wr_id | slot;
-        rx->wr.next = *list;
         rx->sge.addr = b->addr;
         rx->sge.lkey = key;
-        *list = &rx->wr;
+        chain(c, rx);
     }
     c->rx_posted += ready;
     return ready;
@@ -117,20 +161,23 @@ static uint32_t prepare(struct dp_conn *c, uint32_t n, struct ibv_recv_wr **list
  * there is none for the next one. *refused: of the post.
  */
 static uint32_t post_list(struct dp_conn *c, uint32_t n, int *memory, int *refused) {
-    struct ibv_recv_wr *list = c->fast.chain, *bad = NULL;
+    struct ibv_recv_wr *bad = NULL, *head;
     uint32_t ready = dp_recv_chained(c), most = n < DP_RECV_LIST ? n : DP_RECV_LIST;
 
-    no_chain(c);
-    ready += prepare(c, most - ready, &list, memory);
+    ready += prepare(c, most - ready, memory);
     *refused = 0;
     if (ready == 0)
         return 0;
     c->stats.post_recvs++;
-    int err = c->ops->post_recv(c->qp, list, &bad);
+    head = c->fast.tail->wr.next;
+    c->fast.tail->wr.next = NULL;
+    int err = c->ops->post_recv(c->qp, &c->fast.chain->wr, &bad);
+    c->fast.tail->wr.next = head;
     if (DP_UNLIKELY(err)) {
         *refused = err > 0 ? err : EIO;
-        ready -= unpost(c, list, bad);
+        ready -= unpost(c, bad);
     }
+    no_chain(c);
     return ready;
 }
 
@@ -138,15 +185,13 @@ void dp_recv_refused(struct dp_conn *c, int rc) {
     uint32_t n = dp_recv_chained(c);
 
     c->rx_owed_data += n;
-    account(c, n - unpost(c, c->fast.chain, c->engine->bad_recv));
+    account(c, n - unpost(c, c->engine->bad_recv));
     c->stats.post_recvs++;
-    no_chain(c);
     dp_conn_break(c, rc > 0 ? rc : EIO, true);
 }
 
 void dp_recv_unchain(struct dp_conn *c) {
-    c->rx_owed_data += unpost(c, c->fast.chain, c->fast.chain);
-    no_chain(c);
+    c->rx_owed_data += unpost(c, NULL);
 }
 
 int dp_recv_post(struct dp_conn *c, bool all) {
@@ -175,10 +220,7 @@ int dp_recv_post(struct dp_conn *c, bool all) {
 
 void dp_recv_reserve(struct dp_conn *c) {
     int memory;
-    uint32_t n = prepare(c, c->rx_owed_data, &c->fast.chain, &memory);
-
-    c->rx_owed_data -= n;
-    c->fast.left -= n;
+    c->rx_owed_data -= prepare(c, c->rx_owed_data, &memory);
     dp_recv_starve(c, memory != 0);
     if (DP_UNLIKELY(c->starved))
         dp_conn_dirty(c); /* the next poll tries again */
@@ -204,8 +246,7 @@ void dp_recv_done(struct dp_conn *c, uint32_t slot, enum ibv_wc_status status, u
         return; /* never posted, or counted as flushed */
     struct arena_block *b = c->fast.rx[slot].block;
     c->fast.rx[slot].block = NULL;
-    c->rx_free[c->rx_nfree++] = slot;
-    c->rx_posted--;
+    dp_recv_free(c, &c->fast.rx[slot]);
     if (DP_UNLIKELY(status != IBV_WC_SUCCESS)) {
         arena_unref(&c->engine->cache, b);
         c->recv_flushed = true;
@@ -367,6 +408,7 @@ void dp_recv_purge(struct dp_conn *c) {
             arena_unref(&c->engine->cache, c->fast.rx[i].block);
         c->fast.rx[i].block = NULL;
     }
+    c->fast.tail = &dp_no_rx;
     no_chain(c);
     c->rx_posted = 0;
 }

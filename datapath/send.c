@@ -182,7 +182,7 @@ static bool add_answer(struct dp_conn *c, struct batch *b) {
     uint32_t number = c->fetch_answer;
     dp_fetch_answered(c);
     /* The receives of messages that have been popped go back with this frame. */
-    if ((c->rx_owed_data || c->fast.chain) && dp_recv_post(c, true))
+    if ((c->rx_owed_data || dp_recv_chained(c)) && dp_recv_post(c, true))
         return false; /* that broke the connection */
     flow_send(&c->flow, (enum frame_type)type, 0, number, &h);
     add(c, b, &h, NULL, true);

@@ -90,8 +90,11 @@ struct dp_cq {
 };
 
 /*
- * A receive: its work request, which names it from its first post on, and its block. It is
- * free (in rx_free, without a block), chained (ready to be posted, in fast.chain) or posted.
+ * A receive: its work request, which names it from its first post on, and its block. It is free (in
+ * rx_free, without a block), or in the circle that wr.next makes of the others: those that are
+ * posted, in the order of their posts, and so of their completions, and then those that are
+ * chained, ready to be posted. One whose message has been handed on, and which has got another
+ * block, is the last of the circle without being moved.
  */
 struct dp_rx {
     struct ibv_recv_wr wr;
@@ -192,9 +195,10 @@ struct dp_conn {
         struct {
             enum demi_opcode opcode;
             int32_t qd;
-        } result;         /* what the result of a pop begins with */
-        uint64_t recv_id; /* of entry 0 of the receive queue */
+        } result; /* what the result of a pop begins with */
         struct dp_rx *rx;
+        struct dp_rx *tail;  /* the last of the circle; the next one completes first; or dp_no_rx */
+        struct dp_rx *chain; /* the first that is chained; of the circle, if none is */
         uint64_t pushes, pops;
         uint64_t bytes_out, bytes_in;
         uint64_t send_id;                     /* of entry 0 of the send queue */
@@ -206,9 +210,8 @@ struct dp_conn {
         uint32_t list;
         uint32_t left;    /* as many are missing in the chain */
         uint16_t list_of; /* the window that list is for */
-        struct ibv_recv_wr *chain;
-        uint64_t chains; /* posted, */
-        uint64_t look;   /* and with so many it is time to look at the window */
+        uint64_t chains;  /* posted, */
+        uint64_t look;    /* and with so many it is time to look at the window */
         struct ibv_sge send_sge[2];
         struct ibv_send_wr send;
         uint8_t header[FRAME_HEADER_SIZE];

@@ -2,9 +2,10 @@
  * Waiting for tokens.
  *
  * A waiter looks at its tokens and polls; if they stay pending it spins for a while, then
- * sleeps. Of the threads that sleep on one engine, one is the leader: it has armed the CQs
- * (poll, arm, poll again, so that no completion slips through) and sleeps in poll(2) on the
- * completion channels and an eventfd. The others sleep on a futex, the wake sequence.
+ * sleeps, or, if it is never to sleep, lets others run now and then. Of the threads that sleep on
+ * one engine, one is the leader: it has armed the CQs (poll, arm, poll again, so that no completion
+ * slips through) and sleeps in poll(2) on the completion channels and an eventfd. The others sleep
+ * on a futex, the wake sequence.
  *
  * No wake-up is lost, because everything here is decided under the engine's lock: a sleeper
  * has looked at its tokens and counted itself in e->sleepers before it lets go of the lock,
@@ -19,6 +20,7 @@
 #include "internal.h"
 
 #include <poll.h>
+#include <sched.h>
 
 struct deadline {
     bool never;          /* no timeout was given */
@@ -206,6 +208,13 @@ struct awaited {
     int got; /* index of the token, or results written */
 };
 
+/* ns later than t. */
+static struct timespec later(const struct timespec *t, uint32_t ns) {
+    uint64_t sum = (uint64_t)t->tv_nsec + ns;
+    return (struct timespec){.tv_sec = t->tv_sec + (time_t)(sum / 1000000000),
+                             .tv_nsec = (long)(sum % 1000000000)};
+}
+
 /* Locked at entry and exit. */
 static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) {
     struct timespec now, spin_until = {0};
@@ -214,6 +223,7 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
     int rc;
 
     for (;;) {
+        bool patient = false; /* this has taken a while */
         uint64_t seen = e->done_seq;
         rc = a->check(e, a);
         if (rc >= 0)
@@ -234,19 +244,21 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
             clock_gettime(CLOCK_MONOTONIC, &now);
             if (deadline_left(d, &now) == 0)
                 return ETIMEDOUT;
-            if (turns == 1) {
-                int64_t ns = now.tv_nsec + (int64_t)e->cfg.spin_ns;
-                spin_until = (struct timespec){.tv_sec = now.tv_sec + ns / 1000000000,
-                                               .tv_nsec = ns % 1000000000};
-            } else if (e->cfg.wait_mode == DP_WAIT_ADAPTIVE &&
-                       (now.tv_sec > spin_until.tv_sec ||
-                        (now.tv_sec == spin_until.tv_sec && now.tv_nsec >= spin_until.tv_nsec))) {
+            patient = turns > 1 &&
+                      (now.tv_sec > spin_until.tv_sec ||
+                       (now.tv_sec == spin_until.tv_sec && now.tv_nsec >= spin_until.tv_nsec));
+            if (turns == 1 || patient)
+                spin_until = later(&now, e->cfg.spin_ns);
+            if (patient && e->cfg.wait_mode == DP_WAIT_ADAPTIVE)
                 spinning = false;
-            }
         }
         if (spinning) {
             dp_unlock(e);
-            dp_pause();
+            /* Whoever shall end the wait may have no processor to do it on. */
+            if (patient)
+                (void)sched_yield();
+            else
+                dp_pause();
             dp_lock(e);
         } else {
             sleep_once(e, d, seen);

@@ -45,8 +45,10 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
         return ENOMEM;
     }
     dp_recv_unchain(c); /* work requests move */
-    if (!c->rx_count)
+    if (!c->rx_count) {
         c->fast.list = c->fast.left = flow_data_list((uint16_t)data_window);
+        c->fast.tail = c->fast.chain = &dp_no_rx;
+    }
     /* Slots keep their numbers, which work requests name; the lowest free one is used next. */
     uint32_t n = 0;
     for (uint32_t i = slots; i-- > c->rx_count;)
@@ -54,11 +56,18 @@ int dp_window_tables(struct dp_conn *c, uint32_t data_window) {
     for (uint32_t i = 0; i < c->rx_nfree; i++)
         rx_free[n++] = c->rx_free[i];
     for (uint32_t i = 0; i < slots; i++) {
-        rx[i] = (struct dp_rx){.wr = {.wr_id = i < c->rx_count ? c->fast.rx[i].wr.wr_id : 0,
-                                      .sg_list = &rx[i].sge,
-                                      .num_sge = 1},
-                               .sge = {.length = c->local.recv_size},
-                               .block = i < c->rx_count ? c->fast.rx[i].block : NULL};
+        rx[i] = (struct dp_rx){.wr = {.sg_list = &rx[i].sge, .num_sge = 1},
+                               .sge = {.length = c->local.recv_size}};
+        const struct dp_rx *old = i < c->rx_count ? &c->fast.rx[i] : NULL;
+        if (!old || !old->block)
+            continue;
+        rx[i].wr.wr_id = old->wr.wr_id;
+        rx[i].wr.next = &rx[dp_rx_next(old) - c->fast.rx].wr;
+        rx[i].block = old->block;
+    }
+    if (c->fast.tail != &dp_no_rx) {
+        c->fast.tail = &rx[c->fast.tail - c->fast.rx];
+        c->fast.chain = dp_recv_head(c);
     }
     /* Entries of the rings keep their numbers, too, and change their places only. */
     for (uint32_t i = c->in_head; i != c->in_tail; i++)

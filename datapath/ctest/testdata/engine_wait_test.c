@@ -276,7 +276,7 @@ static void *waits_for_tokens(void *arg) {
 
 /* A connect token that completes while its waiter sleeps, over and over; one engine. */
 static void no_wake_up_is_lost_among_many_waiters(void) {
-    for (int mode = 0; mode < 3; mode += 2) {
+    for (int mode = 0; mode < 3; mode++) {
         struct crew c = {.rounds = ROUNDS};
         struct worker me[THREADS];
         pthread_t t[THREADS + 1];
@@ -299,7 +299,7 @@ static void waiters_on_one_engine_share_its_completions(void) {
         pthread_t t[6];
         world_open(&w, threaded((enum dp_wait_mode)mode));
         for (int i = 0; i < 3; i++) {
-            pair_open(&p[i], &w, mode == DP_WAIT_SPIN ? 200 : 1500);
+            pair_open(&p[i], &w, 1500);
             CHECK_EQ(pthread_create(&t[2 * i], NULL, pings, &p[i]), 0);
             CHECK_EQ(pthread_create(&t[2 * i + 1], NULL, pongs, &p[i]), 0);
         }
@@ -310,6 +310,45 @@ static void waiters_on_one_engine_share_its_completions(void) {
         }
         world_close(&w);
     }
+}
+
+/* Processor time of a ping-pong between two threads, in nanoseconds. */
+static int64_t played(enum dp_wait_mode mode) {
+    struct timespec before, after;
+    struct world w;
+    struct pair p;
+    pthread_t t[2];
+    world_open(&w, threaded(mode));
+    pair_open(&p, &w, 300);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    CHECK_EQ(pthread_create(&t[0], NULL, pings, &p), 0);
+    CHECK_EQ(pthread_create(&t[1], NULL, pongs, &p), 0);
+    CHECK_EQ(pthread_join(t[0], NULL), 0);
+    CHECK_EQ(pthread_join(t[1], NULL), 0);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    pair_close(&p);
+    world_close(&w);
+    return (after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec;
+}
+
+/*
+ * On one processor a thread that spins keeps it from the one that it waits for, if it does not give
+ * way: for a time slice of the kernel's, milliseconds, for each message.
+ */
+static void who_spins_gives_way(void) {
+    cpu_set_t before, one;
+    int cpu = 0;
+    CHECK_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+    while (!CPU_ISSET(cpu, &before))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    int64_t block = played(DP_WAIT_BLOCK), spin = played(DP_WAIT_SPIN);
+    CHECK_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
+    if (spin > 15 * block)
+        printf("spinning took %lld ns, sleeping %lld ns\n", (long long)spin, (long long)block);
+    CHECK(spin <= 15 * block);
 }
 
 /* What the housekeeper goroutine does, as a thread: the leader when no C thread sleeps. */
@@ -533,6 +572,7 @@ int main(int argc, char **argv) {
         TEST(the_housekeeper_arms_only_when_there_is_nothing_to_do),
         TEST(no_wake_up_is_lost_among_many_waiters),
         TEST(waiters_on_one_engine_share_its_completions),
+        TEST(who_spins_gives_way),
         TEST(the_housekeeper_and_sleeping_threads_hand_over),
         TEST(a_leader_that_leaves_tells_the_housekeeper_of_the_event_it_took),
         TEST(two_threads_may_take_the_next_results),

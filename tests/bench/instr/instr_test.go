@@ -22,8 +22,8 @@ var report = flag.String("report", "", "write the figures to this `file`")
 // What a message may cost over raw verbs: as recorded in docs/benchmarks.md (gcc 12, amd64).
 // Lower them when a change makes messages cheaper.
 const (
-	ceilingPingPong = 215
-	ceilingOneWay   = 295
+	ceilingPingPong = 205
+	ceilingOneWay   = 285
 	tolerance       = 1.05
 )
 
