@@ -208,7 +208,7 @@ int dp_conn_set_peer(struct dp_conn *c, const struct sockaddr *addr, socklen_t l
     return 0;
 }
 
-/* Fills in what fast.c has ready. */
+/* Fills in what fast_*.c has ready. */
 static void init_fast(struct dp_conn *c) {
     uint32_t in_line = c->max_inline > FRAME_HEADER_SIZE ? c->max_inline - FRAME_HEADER_SIZE : 0;
 

@@ -1,6 +1,6 @@
 /*
  * The data plane's demi_* functions, as C programs call them, but for those that are in
- * fast.c and fast_push.c: they never enter Go. Before the first demi_init and in a forked child
+ * fast_*.c: they never enter Go. Before the first demi_init and in a forked child
  * every call answers ENOSYS (demi_sgaalloc: a null array).
  */
 #define DEMI_IMPLEMENTATION /* no nonnull attributes: the checks for NULL must stay */

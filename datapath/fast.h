@@ -1,5 +1,5 @@
 /*
- * Private to fast.c and fast_push.c, the fast paths of push, pop, wait and free: what happens to
+ * Private to fast_*.c, the fast paths of push, pop, wait and free: what happens to
  * nearly every message, a call in one unit, so that the compiler sees all of it. Each call looks
  * whether its case is a plain one; if not, nothing has changed, and the general function
  * (dp_push_slow, ...) decides.

@@ -5,8 +5,6 @@
 
 #include "fast.h"
 
-/* ---- Push ------------------------------------------------------------------------------ */
-
 /* As dp_push, whatever has to be done; of_demi: as demi_push. */
 static __attribute__((noinline)) int push_any(demi_qtoken_t *qt_out, int32_t qd,
                                               const demi_sgarray_t *sga, bool of_demi) {

@@ -204,7 +204,7 @@ static inline struct dp_conn *dp_conn_find(struct dp_engine *e, uint32_t index, 
 
 /* As dp_push, whatever has to be done, on a connection whose engine is locked. */
 int dp_push_slow(struct dp_conn *c, int32_t qd, const demi_sgarray_t *sga, demi_qtoken_t *qt_out);
-/* The sends that fast.c has room for are counted anew: the send queue is used otherwise. */
+/* The sends that fast_push.c has room for are counted anew: the send queue is used otherwise. */
 static inline void dp_send_no_room(struct dp_conn *c) {
     c->tx_quiet -= (uint32_t)c->fast.room;
     c->fast.room = 0;

@@ -179,7 +179,7 @@ struct dp_conn {
     struct ibv_qp *qp; /* NULL once destroyed */
 
     /*
-     * For fast.c and fast_push.c: work requests with all but the message filled in, and its own
+     * For fast_*.c: work requests with all but the message filled in, and its own
      * counts, which dp_conn_stats adds to the others. First, so that offsets are short.
      */
     struct {
@@ -366,7 +366,7 @@ struct dp_engine {
         demi_qresult_t *out;      /* of who waits for it in this very call */
     } quick;
     TAILQ_HEAD(dp_cq_list, dp_cq) cqs;
-    struct dp_cq *turn; /* of fast.c: the CQ polled last beside an awaited one, or NULL, */
+    struct dp_cq *turn; /* of fast_wait.c: the CQ polled last beside an awaited one, or NULL, */
     int32_t turn_in;    /* and so many polls until the next has its turn */
     struct dp_conn_list dirty;
     struct dp_conn_list held;    /* connections whose pushes are held back; then quick is empty */
@@ -397,7 +397,7 @@ struct dp_engine {
 
     struct dp_config cfg;
     struct arena_cache cache;
-    struct ibv_send_wr *bad_send; /* what posts of fast.c were refused for */
+    struct ibv_send_wr *bad_send; /* what posts of fast_*.c were refused for */
     struct ibv_recv_wr *bad_recv;
     struct ibv_wc wc[DP_POLL_BATCH];
 };
