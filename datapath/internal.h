@@ -274,7 +274,7 @@ void dp_fetch_crowd(struct dp_conn *c, bool crowded);
 
 /* As dp_pop, whatever has to be done, on a connection whose engine is locked. */
 int dp_pop_slow(struct dp_conn *c, int32_t qd, demi_qtoken_t *qt_out);
-/* An empty circle: no completion names it. */
+/* An empty circle, of any connection: no completion names it, and nobody writes to it. */
 extern struct dp_rx dp_no_rx __attribute__((visibility("hidden")));
 /* The receive after another in the circle. */
 static inline struct dp_rx *dp_rx_next(const struct dp_rx *rx) {

@@ -110,7 +110,8 @@ static uint32_t unpost(struct dp_conn *c, const struct ibv_recv_wr *bad) {
     }
     c->rx_posted -= n - kept;
     c->fast.tail = c->rx_posted ? last : &dp_no_rx;
-    c->fast.tail->wr.next = c->rx_posted ? &head->wr : &dp_no_rx.wr;
+    if (c->rx_posted)
+        last->wr.next = &head->wr;
     no_chain(c);
     return n - kept;
 }
