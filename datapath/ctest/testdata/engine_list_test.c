@@ -6,6 +6,7 @@
 #include "stream.h"
 
 #include "arena.h"
+#include "internal.h"
 
 /* ---- A provider that posts the first few receives only -------------------------------------- */
 
@@ -148,6 +149,35 @@ static void a_refused_list_breaks_the_connection(void) {
     }
 }
 
+/* A caller who always gets a message by his first poll polls no other CQ: lists of receives do. */
+static void another_cq_has_its_turn_while_one_is_busy(void) {
+    struct world w;
+    world_open(&w, world_defaults());
+    struct side a = w.a, b = w.b;
+    uint32_t depth = w.setup.cq_depth;
+    CHECK_EQ(sim_cq_create(b.ctx, (int)depth, NULL, b.channel, &b.cq), 0);
+    CHECK_EQ(dp_cq_add(b.engine, b.device, b.cq, b.channel, depth, &b.dpcq), 0);
+    side_make_conn(&a);
+    side_make_conn(&b);
+    CHECK_EQ(sim_qp_connect(a.qp, b.qp), 0);
+    CHECK_EQ(dp_conn_establish(a.conn, a.qd, &b.limits), 0);
+    CHECK_EQ(dp_conn_establish(b.conn, b.qd, &a.limits), 0);
+
+    demi_qtoken_t pop = must_pop(&b), push = must_push(&a, 64, 7, 0);
+    demi_qresult_t qr;
+    CHECK_EQ(dp_wait(push, &qr, NULL), 0);
+    for (uint64_t n = 0; n < 2 * DP_TURN; n++) {
+        one_message(&w.a, &w.b, n);
+        one_message(&w.b, &w.a, n);
+    }
+    must_get(&b, pop, 64, 7, 0);
+    side_destroy_conn(&a);
+    side_destroy_conn(&b);
+    CHECK_EQ(dp_cq_remove(b.dpcq), 0);
+    CHECK_EQ(sim_cq_destroy(b.cq), 0);
+    world_close(&w);
+}
+
 /* ---- A provider that reports what it flushes last first ------------------------------------- */
 
 static int (*real_poll_cq)(struct ibv_cq *cq, int n, struct ibv_wc *wc);
@@ -190,6 +220,7 @@ int main(int argc, char **argv) {
         TEST(a_receive_that_waits_for_another_has_its_memory),
         TEST(the_end_of_a_connection_frees_a_chain),
         TEST(a_refused_list_breaks_the_connection),
+        TEST(another_cq_has_its_turn_while_one_is_busy),
         TEST(receives_may_be_flushed_in_any_order),
     };
     return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
