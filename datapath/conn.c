@@ -99,7 +99,12 @@ static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
     c->device = p->device;
     c->cq = p->cq;
     c->qp = p->qp;
-    c->ops = p->device->attr.kernel_posts ? &p->device->ops_uncancelled : &p->qp->context->ops;
+    if (p->device->attr.kernel_posts) {
+        c->ops = &p->device->ops_uncancelled;
+    } else {
+        c->ops = &p->qp->context->ops;
+        c->fast.qpx = p->qpx;
+    }
     c->qd = -1;
     c->send_depth = p->send_depth;
     c->max_inline = p->max_inline;
@@ -218,11 +223,11 @@ static void init_fast(struct dp_conn *c) {
     c->fast.slot = (uint32_t)c->device->slot;
     c->fast.again = UINT64_MAX;
     c->fast.send_id = dp_wr_id(DP_WR_SEND, c->gen, c->index, 0);
-    c->fast.send = (struct ibv_send_wr){.sg_list = c->fast.send_sge,
-                                        .wr_id = c->fast.send_id | DP_SLOT_QUIET,
-                                        .num_sge = 1,
-                                        .opcode = IBV_WR_SEND,
-                                        .send_flags = IBV_SEND_INLINE};
+    c->fast.send =
+        (struct ibv_send_wr){.sg_list = c->fast.send_sge, .num_sge = 1, .opcode = IBV_WR_SEND};
+    if (c->phase != DP_CONN_OPEN)
+        c->fast.qpx = NULL; /* the queue pair may be gone */
+    dp_send_next(c, DP_SLOT_QUIET, 0);
     if (c->local.recv_size <= ARENA_MAX_CLASS) {
         c->fast.recv_class = &c->engine->cache.classes[arena_class(c->local.recv_size)];
         c->fast.most = in_line < c->max_payload ? in_line : c->max_payload;
@@ -343,6 +348,7 @@ int dp_conn_stats(struct dp_conn *c, struct dp_conn_stats *out) {
     out->frames_out += c->fast.pushes;
     out->post_sends += c->fast.pushes;
     out->inline_sends += c->fast.pushes;
+    out->wr_sends = c->fast.qpx ? c->fast.pushes - c->fast.listed : 0;
     out->pops += c->fast.pops;
     out->frames_in += c->fast.pops;
     out->post_recvs += c->fast.chains;

@@ -44,6 +44,7 @@ type ConnParams struct {
 	Device    *Device
 	CQ        *CQ
 	QP        unsafe.Pointer // struct ibv_qp *, in INIT or later
+	QPX       unsafe.Pointer // struct ibv_qp_ex * of it, with IBV_QP_EX_WITH_SEND, or nil
 	SendDepth uint32         // send-queue entries granted
 	RecvDepth uint32         // receive-queue entries granted
 	MaxInline uint32         // bytes granted
@@ -67,6 +68,7 @@ func NewConn(p ConnParams) (*Conn, error) {
 		device:     p.Device.c,
 		cq:         p.CQ.c,
 		qp:         (*C.struct_ibv_qp)(p.QP),
+		qpx:        (*C.struct_ibv_qp_ex)(p.QPX),
 		send_depth: C.uint32_t(p.SendDepth),
 		recv_depth: C.uint32_t(p.RecvDepth),
 		max_inline: C.uint32_t(p.MaxInline),
@@ -159,6 +161,7 @@ type ConnStats struct {
 	Pushes, Pops, BytesOut, BytesIn              uint64
 	FramesOut, FramesIn, CreditsOut, CreditsIn   uint64
 	PostSends, PostRecvs, RNREvents, InlineSends uint64
+	WRSends                                      uint64 // of PostSends: by ibv_wr_start(3), with a message each
 	LargeOut, LargeIn, Reads                     uint64 // messages by RTS; READs posted
 	PingsOut, PingsIn                            uint64
 	Window                                       uint64 // receives that the peer may fill with messages, now
@@ -192,6 +195,7 @@ func (s *ConnStats) AddCounts(o ConnStats) {
 	s.PostRecvs += o.PostRecvs
 	s.RNREvents += o.RNREvents
 	s.InlineSends += o.InlineSends
+	s.WRSends += o.WRSends
 	s.LargeOut += o.LargeOut
 	s.LargeIn += o.LargeIn
 	s.Reads += o.Reads
@@ -215,6 +219,7 @@ func (c *Conn) Stats() (ConnStats, error) {
 		CreditsOut: uint64(s.credits_out), CreditsIn: uint64(s.credits_in),
 		PostSends: uint64(s.post_sends), PostRecvs: uint64(s.post_recvs),
 		RNREvents: uint64(s.rnr_events), InlineSends: uint64(s.inline_sends),
+		WRSends:  uint64(s.wr_sends),
 		LargeOut: uint64(s.large_out), LargeIn: uint64(s.large_in), Reads: uint64(s.reads),
 		PingsOut: uint64(s.pings_out), PingsIn: uint64(s.pings_in),
 		Window: uint64(s.window), WindowGrown: uint64(s.window_grown),

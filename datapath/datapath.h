@@ -150,6 +150,11 @@ struct dp_conn_params {
     struct dp_device *device;
     struct dp_cq *cq;
     struct ibv_qp *qp;
+    /*
+     * The queue pair's extended interface, ibv_wr_start(3), with IBV_QP_EX_WITH_SEND; NULL if it
+     * has none. Not used on a device that kernel_posts, whose post_send is wrapped.
+     */
+    struct ibv_qp_ex *qpx;
     uint32_t send_depth; /* send-queue entries granted */
     uint32_t recv_depth; /* receive-queue entries granted */
     uint32_t max_inline; /* bytes granted */
@@ -211,6 +216,7 @@ struct dp_conn_stats {
     uint64_t pushes, pops, bytes_out, bytes_in;
     uint64_t frames_out, frames_in, credits_out, credits_in;
     uint64_t post_sends, post_recvs, rnr_events, inline_sends;
+    uint64_t wr_sends; /* of post_sends: by ibv_wr_start(3), with a message each */
     uint64_t large_out, large_in, reads; /* messages by RTS; READs posted */
     uint64_t pings_out, pings_in;
     uint64_t window; /* data receives that the peer may fill, now */

@@ -209,6 +209,15 @@ static inline void dp_send_no_room(struct dp_conn *c) {
     c->tx_quiet -= (uint32_t)c->fast.room;
     c->fast.room = 0;
 }
+/* What fast_push.c posts next has this place in the send queue, or DP_SLOT_QUIET, and flags. */
+static inline void dp_send_next(struct dp_conn *c, uint32_t slot, unsigned int flags) {
+    c->fast.send.wr_id = c->fast.send_id | slot;
+    c->fast.send.send_flags = IBV_SEND_INLINE | flags;
+    if (c->fast.qpx) {
+        c->fast.qpx->wr_id = c->fast.send.wr_id;
+        c->fast.qpx->wr_flags = c->fast.send.send_flags;
+    }
+}
 /* Sends what may be sent, unless it is held back: pushes in order, then control frames. Locked. */
 void dp_send_pump(struct dp_conn *c);
 /* Pushes of c are held back no longer; whoever calls this settles c. Locked. */

@@ -192,6 +192,8 @@ struct dp_conn {
         uint64_t again;  /* and at the last that was not the first since it changed */
         uint32_t pushed; /* such pushes, when again is as activity */
         struct ibv_cq *cq;
+        struct ibv_qp_ex
+            *qpx; /* the extended interface of qp, or NULL: post_send takes its place */
         struct {
             enum demi_opcode opcode;
             int32_t qd;
@@ -200,6 +202,7 @@ struct dp_conn {
         struct dp_rx *tail;  /* the last of the circle; the next one completes first; or dp_no_rx */
         struct dp_rx *chain; /* the first that is chained; of the circle, if none is */
         uint64_t pushes, pops;
+        uint64_t listed; /* of pushes: in two pieces, by post_send */
         uint64_t bytes_out, bytes_in;
         uint64_t send_id;                     /* of entry 0 of the send queue */
         struct arena_cache_class *recv_class; /* of a receive's block */

@@ -39,6 +39,7 @@ func TestTheCountersOfBothSidesAgreeWithWhatWasDone(t *testing.T) {
 		"bytes at a":          {larges * large, here.BytesIn},
 		"inline sends of a":   {smalls, here.InlineSends},
 		"inline sends of b":   {0, there.InlineSends},
+		"sends by ibv_wr":     {smalls, here.WRSends}, // one at a time
 		"large messages of a": {0, here.LargeOut},
 		"large messages of b": {larges, there.LargeOut},
 		"large ones at a":     {larges, here.LargeIn},
@@ -101,7 +102,7 @@ func TestEachMetricIsTheCounterThatItsNameSays(t *testing.T) {
 		"messages_waiting": "Waiting", "send_credit": "Credit",
 		"frames_sent_total": "FramesOut", "frames_received_total": "FramesIn",
 		"credit_frames_sent_total": "CreditsOut", "credit_frames_received_total": "CreditsIn",
-		"inline_sends_total": "InlineSends", "post_sends_total": "PostSends", "post_recvs_total": "PostRecvs",
+		"inline_sends_total": "InlineSends", "wr_sends_total": "WRSends", "post_sends_total": "PostSends", "post_recvs_total": "PostRecvs",
 		"large_messages_sent_total": "LargeOut", "large_messages_received_total": "LargeIn", "rdma_reads_total": "Reads",
 		"pings_sent_total": "PingsOut", "pings_received_total": "PingsIn", "receive_window": "Window",
 		"window_grown_total": "WindowGrown", "window_no_budget_total": "WindowNoBudget",

@@ -17,8 +17,13 @@ type sharedDevice struct {
 	rdev    rdma.Device
 	pd      rdma.PD
 	dp      *datapath.Device
+	sendOps bool // its queue pairs are to have an extended interface, if the provider knows one
 	engines int
 }
+
+// kernelPosts tells whether posting a send enters the kernel. A variable for tests that have
+// Soft-RoCE used as hardware is.
+var kernelPosts = rdma.DeviceAttr.Software
 
 // retainDevice opens a device for an engine.
 func (p *Process) retainDevice(rdev rdma.Device) (*sharedDevice, error) {
@@ -39,7 +44,7 @@ func (p *Process) retainDevice(rdev rdma.Device) (*sharedDevice, error) {
 	}
 	dp, err := datapath.AddDevice(pd.Handle(), p.fabric.SlowOps(), datapath.DeviceAttr{
 		MaxInline: p.cfg.MaxInline, MaxSGE: uint32(attr.MaxSGE), MaxMsgSize: msg,
-		KernelPosts: attr.Software(),
+		KernelPosts: kernelPosts(attr),
 	})
 	if errors.Is(err, syscall.ENOSPC) {
 		err = fmt.Errorf("the process uses too many RDMA devices, counted once per libOS (libos.New): %w", syscall.EAGAIN)
@@ -47,7 +52,7 @@ func (p *Process) retainDevice(rdev rdma.Device) (*sharedDevice, error) {
 	if err != nil {
 		return nil, errors.Join(err, pd.Close())
 	}
-	d := &sharedDevice{rdev: rdev, pd: pd, dp: dp, engines: 1}
+	d := &sharedDevice{rdev: rdev, pd: pd, dp: dp, sendOps: !kernelPosts(attr), engines: 1}
 	p.devices[rdev] = d
 	return d, nil
 }

@@ -63,10 +63,11 @@ func (h *half) create(caps rdma.QPCaps) error {
 		return err
 	}
 	defer cq.release()
-	qp, err := h.dev.rdev.CreateQP(h.dev.pd, h.port, rdma.QPInitAttr{SendCQ: cq.cq, RecvCQ: cq.cq, Caps: caps})
+	init := rdma.QPInitAttr{SendCQ: cq.cq, RecvCQ: cq.cq, Caps: caps, SendOps: h.dev.sendOps}
+	qp, err := h.dev.rdev.CreateQP(h.dev.pd, h.port, init)
 	if errno(err) == syscall.EINVAL && caps.MaxInlineData != 0 { // more inline data than the device has
-		caps.MaxInlineData = 0
-		qp, err = h.dev.rdev.CreateQP(h.dev.pd, h.port, rdma.QPInitAttr{SendCQ: cq.cq, RecvCQ: cq.cq, Caps: caps})
+		init.Caps.MaxInlineData = 0
+		qp, err = h.dev.rdev.CreateQP(h.dev.pd, h.port, init)
 	}
 	if err != nil {
 		switch errno(err) {
@@ -83,7 +84,7 @@ func (h *half) create(caps rdma.QPCaps) error {
 	// A stale connection is tried again with everything new, the name included.
 	h.cookie = e.nextCookie()
 	dp, err := datapath.NewConn(datapath.ConnParams{
-		Engine: e.dp, Device: h.dev.dp, CQ: cq.dp, QP: qp.Handle(),
+		Engine: e.dp, Device: h.dev.dp, CQ: cq.dp, QP: qp.Handle(), QPX: qp.Extended(),
 		// Providers round depths up; more than was asked for has no room in the CQ that was found.
 		SendDepth: min(got.MaxSendWR, caps.MaxSendWR), RecvDepth: got.MaxRecvWR, MaxInline: got.MaxInlineData,
 		Local: cfg.limits(readsOut(h.dev.rdev)), MaxDataWindow: cfg.MaxDataWindow, Cookie: h.cookie,

@@ -57,6 +57,9 @@ type loop struct {
 	f       *rdma.Hardware
 	ch      rdma.EventChannel
 	pending []rdma.Event
+	// Of the queue pairs made from now on.
+	sendOps bool
+	inline  uint32
 }
 
 func newLoop(t *testing.T, f *rdma.Hardware) *loop {
@@ -189,7 +192,8 @@ func (l *loop) endWith(dev rdma.Device, create func(rdma.PD, rdma.QPInitAttr) (r
 	require.NoError(l.t, err)
 	e.qp, err = create(e.pd, rdma.QPInitAttr{
 		SendCQ: e.cq, RecvCQ: e.cq,
-		Caps: rdma.QPCaps{MaxSendWR: 4, MaxRecvWR: 4, MaxSendSGE: 1, MaxRecvSGE: 1},
+		Caps:    rdma.QPCaps{MaxSendWR: 4, MaxRecvWR: 4, MaxSendSGE: 1, MaxRecvSGE: 1, MaxInlineData: l.inline},
+		SendOps: l.sendOps,
 	})
 	require.NoError(l.t, err)
 	e.buf = e.buffer(recvSize)

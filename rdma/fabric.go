@@ -190,6 +190,9 @@ type CQ interface {
 // to the loop of the id that owns it, if one does.
 type QP interface {
 	Handle() unsafe.Pointer // struct ibv_qp *
+	// Extended is a struct ibv_qp_ex * for SENDs by ibv_wr_start(3) and others, or nil: it
+	// was not asked for, or the provider has none.
+	Extended() unsafe.Pointer
 	Num() uint32
 	// Caps are as granted, at least what was asked for.
 	Caps() QPCaps
@@ -206,6 +209,7 @@ type QPInitAttr struct {
 	SendCQ, RecvCQ CQ
 	Caps           QPCaps
 	SignalAll      bool
+	SendOps        bool // QP.Extended, if the provider has it: mlx5 does, irdma does not
 }
 
 // QPCaps are the capacities of a queue pair; see ibv_create_qp(3).

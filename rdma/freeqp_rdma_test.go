@@ -27,8 +27,10 @@ func (e *end) take(id rdma.ID) {
 	e.id = id
 }
 
-func TestQueuePairsMadeAheadConnect(t *testing.T) {
-	l := newBed(t)
+// establishAhead connects two queue pairs that were made before their ids.
+func (l *loop) establishAhead() connection {
+	l.t.Helper()
+	t := l.t
 	first := l.resolveOwn()
 	dev, port := first.Device(), first.Port()
 	require.NoError(t, first.Close())
@@ -46,6 +48,11 @@ func TestQueuePairsMadeAheadConnect(t *testing.T) {
 	require.NoError(t, c.server.id.Accept(params("welcome")))
 	l.on(id, rdma.Established)
 	l.on(c.server.id, rdma.Established)
+	return c
+}
+
+func TestQueuePairsMadeAheadConnect(t *testing.T) {
+	c := newBed(t).establishAhead()
 	for _, e := range []*end{c.client, c.server} {
 		assert.Equal(t, rdma.QPRTS, e.state())
 		require.ErrorIs(t, e.id.Close(), syscall.EBUSY, "the id owns it")

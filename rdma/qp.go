@@ -20,6 +20,7 @@ type queuePair struct {
 	pd             *protectionDomain
 	sendCQ, recvCQ *completionQueue
 	c              *C.struct_ibv_qp
+	ex             *C.struct_ibv_qp_ex // nil: none
 	num            uint32
 	caps           QPCaps
 }
@@ -40,10 +41,8 @@ func (id *cmID) CreateQP(pd PD, attr QPInitAttr) (QP, error) {
 	if dev == nil || id.qp != nil {
 		return nil, errnoError(opCreateQP, id.deviceName(), int(syscall.EINVAL))
 	}
-	qp, err := newQueuePair(dev, pd, attr, func(qp *queuePair, signalAll C.int, caps *C.struct_ibv_qp_cap) C.int {
-		errno := C.catmint_create_qp(id.c, qp.pd.c, qp.sendCQ.c, qp.recvCQ.c, signalAll, caps)
-		qp.c = id.c.qp
-		return errno
+	qp, err := newQueuePair(dev, pd, attr, func(qp *queuePair, init *C.struct_catmint_qp_init, caps *C.struct_ibv_qp_cap) C.int {
+		return C.catmint_create_qp(id.c, qp.pd.c, init, caps, &qp.c, &qp.ex)
 	})
 	if err != nil {
 		return nil, err
@@ -61,8 +60,8 @@ func (d *device) CreateQP(pd PD, port int, attr QPInitAttr) (QP, error) {
 	if port < 1 || port > d.attr.NumPorts {
 		return nil, errnoError(opCreateQP, d.name, int(syscall.EINVAL))
 	}
-	qp, err := newQueuePair(d, pd, attr, func(qp *queuePair, signalAll C.int, caps *C.struct_ibv_qp_cap) C.int {
-		return C.catmint_create_free_qp(qp.pd.c, qp.sendCQ.c, qp.recvCQ.c, signalAll, C.uint8_t(port), caps, &qp.c)
+	qp, err := newQueuePair(d, pd, attr, func(qp *queuePair, init *C.struct_catmint_qp_init, caps *C.struct_ibv_qp_cap) C.int {
+		return C.catmint_create_free_qp(qp.pd.c, C.uint8_t(port), init, caps, &qp.c, &qp.ex)
 	})
 	if err != nil {
 		return nil, err
@@ -74,7 +73,7 @@ func (d *device) CreateQP(pd PD, port int, attr QPInitAttr) (QP, error) {
 // newQueuePair has create make a queue pair with what it depends on, all of which must be
 // of dev.
 func newQueuePair(dev *device, pd PD, attr QPInitAttr,
-	create func(qp *queuePair, signalAll C.int, caps *C.struct_ibv_qp_cap) C.int,
+	create func(qp *queuePair, init *C.struct_catmint_qp_init, caps *C.struct_ibv_qp_cap) C.int,
 ) (*queuePair, error) {
 	const op = opCreateQP
 	qp := &queuePair{dev: dev}
@@ -101,11 +100,11 @@ func newQueuePair(dev *device, pd PD, attr QPInitAttr,
 		max_recv_sge:    C.uint32_t(attr.Caps.MaxRecvSGE),
 		max_inline_data: C.uint32_t(attr.Caps.MaxInlineData),
 	}
-	var signalAll C.int
-	if attr.SignalAll {
-		signalAll = 1
+	init := C.struct_catmint_qp_init{
+		send_cq: qp.sendCQ.c, recv_cq: qp.recvCQ.c,
+		signal_all: cBool(attr.SignalAll), send_ops: cBool(attr.SendOps),
 	}
-	if errno := create(qp, signalAll, &caps); errno != 0 {
+	if errno := create(qp, &init, &caps); errno != 0 {
 		qp.releaseAll()
 		return nil, errnoError(op, dev.name, int(errno))
 	}
@@ -119,6 +118,13 @@ func newQueuePair(dev *device, pd PD, attr QPInitAttr,
 	}
 	qp.rec = track.Open("QP")
 	return qp, nil
+}
+
+func cBool(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // TakeQP implements [ID]: librdmacm moves the queue pair that its id names.
@@ -152,6 +158,9 @@ func (id *cmID) TakeQP(q QP) error {
 
 // Handle implements [QP].
 func (qp *queuePair) Handle() unsafe.Pointer { return unsafe.Pointer(qp.c) }
+
+// Extended implements [QP].
+func (qp *queuePair) Extended() unsafe.Pointer { return unsafe.Pointer(qp.ex) }
 
 // Num implements [QP].
 func (qp *queuePair) Num() uint32 { return qp.num }

@@ -431,3 +431,52 @@ func TestWithoutPermissionTheErrorSaysWhatToDo(t *testing.T) {
 		assert.Contains(t, rdma.Hint(err), "no permission")
 	}
 }
+
+// As the engine posts on hardware, which Soft-RoCE's provider is not.
+func TestSendsByTheExtendedInterfaceTakeTurnsWithOthers(t *testing.T) {
+	for name, establish := range map[string]func(*loop) connection{
+		"queue pair of an id":    func(l *loop) connection { return l.establish(bedAddr(t)) },
+		"queue pair of a device": (*loop).establishAhead,
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newBed(t)
+			l.sendOps, l.inline = true, 128
+			c := establish(l)
+			client, server := c.client, c.server
+			require.NotNil(t, client.qp.Extended())
+			src := client.buffer(recvSize)
+			for i := range 40 { // the send queue goes round several times
+				n := 1 + i*3
+				for j := range n {
+					src.Bytes[j] = byte(i + j)
+				}
+				post := src.PostInline
+				if i%3 == 2 {
+					post = src.PostSend
+				}
+				require.NoError(t, post(client.qp, uint64(i), n))
+				sent := client.completion()
+				require.Equal(t, rdma.WCSuccess, sent.Status)
+				require.EqualValues(t, i, sent.ID)
+				got := server.completion()
+				require.Equal(t, rdma.WCSuccess, got.Status)
+				require.Equal(t, n, got.Len)
+				require.Equal(t, src.Bytes[:n], server.buf.Bytes[:n])
+				require.NoError(t, server.buf.PostRecv(server.qp, 1))
+			}
+			require.Error(t, src.PostInline(client.qp, 98, recvSize), "more than goes inline")
+			require.NoError(t, src.PostInline(client.qp, 99, 1))
+			sent := client.completion()
+			require.Equal(t, rdma.WCSuccess, sent.Status)
+			require.EqualValues(t, 99, sent.ID, "the one that was refused has left nothing behind")
+			require.Equal(t, 1, server.completion().Len)
+			c.disconnect()
+		})
+	}
+}
+
+func TestAQueuePairHasNoExtendedInterfaceUnlessAskedFor(t *testing.T) {
+	c := established(t)
+	assert.Nil(t, c.client.qp.Extended())
+	c.disconnect()
+}

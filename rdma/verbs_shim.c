@@ -1,6 +1,7 @@
 #include "verbs_shim.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,28 +68,63 @@ int catmint_create_cq(struct ibv_context *ctx, int cqe, struct ibv_comp_channel 
     return *out != NULL ? 0 : failed();
 }
 
-static struct ibv_qp_init_attr init_attr(struct ibv_cq *send_cq, struct ibv_cq *recv_cq,
-                                         int signal_all, const struct ibv_qp_cap *cap) {
-    return (struct ibv_qp_init_attr){
-        .send_cq = send_cq,
-        .recv_cq = recv_cq,
-        .cap = *cap,
-        .qp_type = IBV_QPT_RC,
-        .sq_sig_all = signal_all,
-    };
+/* Makes a queue pair as ask says, which is what is granted then; id's own unless id is NULL. */
+static int create_qp(struct rdma_cm_id *id, struct ibv_qp_init_attr_ex *ask, struct ibv_qp **out) {
+    errno = 0;
+    if (id == NULL) {
+        *out = ibv_create_qp_ex(ask->pd->context, ask);
+        return *out != NULL ? 0 : failed();
+    }
+    if (rdma_create_qp_ex(id, ask) != 0)
+        return failed();
+    *out = id->qp;
+    return 0;
 }
 
-int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_cq *send_cq,
-                      struct ibv_cq *recv_cq, int signal_all, struct ibv_qp_cap *cap) {
-    struct ibv_qp_init_attr attr = init_attr(send_cq, recv_cq, signal_all, cap);
+/* What a provider answers that does not know of send operations, or not of these. */
+static bool lacks_send_ops(int rc) {
+    return rc == EOPNOTSUPP || rc == ENOSYS || rc == EINVAL;
+}
 
+/* Makes an RC queue pair; with send operations if ex is not NULL and the provider has them. */
+static int create_rc_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
+                        const struct catmint_qp_init *init, struct ibv_qp_cap *cap,
+                        struct ibv_qp **out, struct ibv_qp_ex **ex) {
+    const struct ibv_qp_init_attr_ex plain = {
+        .send_cq = init->send_cq,
+        .recv_cq = init->recv_cq,
+        .cap = *cap,
+        .qp_type = IBV_QPT_RC,
+        .sq_sig_all = init->signal_all,
+        .comp_mask = IBV_QP_INIT_ATTR_PD,
+        .pd = pd,
+    };
+    struct ibv_qp_init_attr_ex ask = plain;
+    int rc;
+
+    *ex = NULL;
+    if (init->send_ops) {
+        ask.comp_mask |= IBV_QP_INIT_ATTR_SEND_OPS_FLAGS;
+        ask.send_ops_flags = IBV_QP_EX_WITH_SEND;
+        rc = create_qp(id, &ask, out);
+        if (rc == 0)
+            *ex = ibv_qp_to_qp_ex(*out);
+        if (!lacks_send_ops(rc))
+            goto done;
+        ask = plain;
+    }
+    rc = create_qp(id, &ask, out);
+done:
+    if (rc == 0)
+        *cap = ask.cap;
+    return rc;
+}
+
+int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, const struct catmint_qp_init *init,
+                      struct ibv_qp_cap *cap, struct ibv_qp **out, struct ibv_qp_ex **ex) {
     if (id->verbs == NULL)
         return EINVAL;
-    errno = 0;
-    if (rdma_create_qp(id, pd, &attr) != 0)
-        return failed();
-    *cap = attr.cap;
-    return 0;
+    return create_rc_qp(id, pd, init, cap, out, ex);
 }
 
 int catmint_destroy_qp(struct rdma_cm_id *id) {
@@ -102,27 +138,18 @@ int catmint_destroy_qp(struct rdma_cm_id *id) {
     return rc;
 }
 
-int catmint_create_free_qp(struct ibv_pd *pd, struct ibv_cq *send_cq, struct ibv_cq *recv_cq,
-                           int signal_all, uint8_t port, struct ibv_qp_cap *cap,
-                           struct ibv_qp **out) {
-    struct ibv_qp_init_attr init = init_attr(send_cq, recv_cq, signal_all, cap);
+int catmint_create_free_qp(struct ibv_pd *pd, uint8_t port, const struct catmint_qp_init *init,
+                           struct ibv_qp_cap *cap, struct ibv_qp **out, struct ibv_qp_ex **ex) {
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT, .port_num = port};
-    struct ibv_qp *qp;
-    int rc;
+    int rc = create_rc_qp(NULL, pd, init, cap, out, ex);
 
-    errno = 0;
-    qp = ibv_create_qp(pd, &init);
-    if (qp == NULL)
-        return failed();
-    rc = result(ibv_modify_qp(
-        qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS));
-    if (rc != 0) {
-        (void)ibv_destroy_qp(qp);
+    if (rc != 0)
         return rc;
-    }
-    *cap = init.cap;
-    *out = qp;
-    return 0;
+    rc = result(ibv_modify_qp(
+        *out, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS));
+    if (rc != 0)
+        (void)ibv_destroy_qp(*out);
+    return rc;
 }
 
 int catmint_destroy_free_qp(struct ibv_qp *qp) {

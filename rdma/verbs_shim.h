@@ -31,15 +31,22 @@ int catmint_create_cq(struct ibv_context *ctx, int cqe, struct ibv_comp_channel 
                       struct ibv_cq **out);
 
 struct rdma_cm_id;
-/* Makes an RC queue pair on id; cap is in and out. */
-int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_cq *send_cq,
-                      struct ibv_cq *recv_cq, int signal_all, struct ibv_qp_cap *cap);
+struct catmint_qp_init {
+    struct ibv_cq *send_cq, *recv_cq;
+    int signal_all;
+    int send_ops; /* ibv_wr_*(3) for SEND, if the provider has it */
+};
+/*
+ * Makes an RC queue pair on id; cap is in and out. *ex: its extended interface, NULL if that was
+ * not asked for or there is none.
+ */
+int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, const struct catmint_qp_init *init,
+                      struct ibv_qp_cap *cap, struct ibv_qp **out, struct ibv_qp_ex **ex);
 /* Destroys the queue pair of id and takes it off the id. */
 int catmint_destroy_qp(struct rdma_cm_id *id);
 /* The same without an id: makes one that is in INIT for a port, destroys it. */
-int catmint_create_free_qp(struct ibv_pd *pd, struct ibv_cq *send_cq, struct ibv_cq *recv_cq,
-                           int signal_all, uint8_t port, struct ibv_qp_cap *cap,
-                           struct ibv_qp **out);
+int catmint_create_free_qp(struct ibv_pd *pd, uint8_t port, const struct catmint_qp_init *init,
+                           struct ibv_qp_cap *cap, struct ibv_qp **out, struct ibv_qp_ex **ex);
 int catmint_destroy_free_qp(struct ibv_qp *qp);
 /* Makes a queue pair that is in INIT the id's own. */
 void catmint_take_qp(struct rdma_cm_id *id, struct ibv_qp *qp);

@@ -18,6 +18,19 @@ func TestEngineFlow(t *testing.T) {
 	ctest.Run(t, engineProgram(t, "engine_flow_test.c"), ctest.Address)
 }
 
+// What they look at on a provider that has no extended interface for sends.
+func TestEngineWithoutSendOperations(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"flow", "burst", "list", "close", "fault"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := engineProgram(t, "engine_"+name+"_test.c")
+			p.Flags = append(p.Flags, "-DWORLD_NO_QP_EX=true")
+			ctest.Run(t, p, ctest.Address)
+		})
+	}
+}
+
 func TestEngineBursts(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_burst_test.c"), ctest.Address)

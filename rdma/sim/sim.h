@@ -63,6 +63,7 @@ struct sim_config {
     bool no_late_recv_flush;
     /* Destroying a queue pair removes its completions from the CQs: mlx5; rxe keeps them. */
     bool purge_cq_on_destroy;
+    bool no_qp_ex; /* sim_qp_ex answers NULL: irdma and others */
 };
 
 /* cfg may be NULL: all zero. ENOMEM. */
@@ -162,6 +163,11 @@ uint64_t sim_cq_overruns(struct ibv_cq *cq);
  */
 int sim_qp_create(struct ibv_pd *pd, struct ibv_qp_init_attr *attr, struct ibv_qp **out);
 int sim_qp_destroy(struct ibv_qp *qp);
+/*
+ * The queue pair's extended interface, ibv_wr_start(3) and others: SEND, with inline data or one
+ * segment. NULL: sim_config says that there is none.
+ */
+struct ibv_qp_ex *sim_qp_ex(struct ibv_qp *qp);
 /*
  * ibv_modify_qp: RESET, INIT, RTR (dest_qp_num), RTS and ERR by the transitions of the
  * specification, and within RTS access flags and min_rnr_timer. EINVAL: no such

@@ -146,12 +146,21 @@ struct sim_rwqe {
 enum sim_stall { SIM_STALL_NONE, SIM_STALL_RNR, SIM_STALL_PEER };
 
 struct sim_qp {
-    struct ibv_qp ibv;
+    union {
+        struct ibv_qp ibv;
+        struct ibv_qp_ex ex;
+    };
     struct sim_fabric *f;
     struct sim_device *dev;
     struct sim_cq *scq, *rcq;
     struct sim_qp *peer; /* the one with number attr.dest_qp_num, NULL when gone */
     struct sim_ring sq, rq;
+    /* Between start and complete of ex, for sim_wr.c. */
+    struct {
+        int err;                /* what complete will answer */
+        uint32_t head;          /* the send queue's, if that is 0 */
+        struct sim_swqe *entry; /* that the setters fill in, or NULL */
+    } wr;
     struct ibv_qp_attr attr;
     struct ibv_qp_init_attr init;
     bool sig_all;
@@ -239,6 +248,10 @@ SIM_INTERNAL int sim_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
                                struct ibv_send_wr **bad_wr);
 SIM_INTERNAL int sim_post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr,
                                struct ibv_recv_wr **bad_wr);
+
+/* sim_wr.c */
+/* Gives the queue pair the extended interface. */
+SIM_INTERNAL void sim_wr_init(struct sim_qp *qp);
 
 /* sim_wire.c */
 /* Something may have become possible for qp: does it now, or remembers to. */

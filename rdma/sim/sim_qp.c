@@ -101,6 +101,8 @@ int sim_qp_create(struct ibv_pd *pd, struct ibv_qp_init_attr *attr, struct ibv_q
     qp->sig_all = attr->sq_sig_all != 0;
     qp->active_pos = -1;
     qp->init = *attr;
+    if (!d->f->cfg.no_qp_ex)
+        sim_wr_init(qp);
     qp->ibv.context = pd->context;
     qp->ibv.qp_context = attr->qp_context;
     qp->ibv.pd = pd;

@@ -172,6 +172,7 @@ type queuePair struct {
 	id   *id // that owns it, nil while none does; guarded by the network's mu
 	dev  *device
 	c    *C.struct_ibv_qp
+	ex   *C.struct_ibv_qp_ex // nil: none
 	num  uint32
 	caps rdma.QPCaps
 }
@@ -218,6 +219,9 @@ func newQueuePair(dev *device, domain rdma.PD, attr rdma.QPInitAttr) (*queuePair
 	if errno != 0 {
 		return nil, syscall.Errno(errno)
 	}
+	if attr.SendOps {
+		qp.ex = C.sim_qp_ex(qp.c)
+	}
 	qp.num = uint32(qp.c.qp_num)
 	qp.caps = rdma.QPCaps{
 		MaxSendWR:     uint32(caps.max_send_wr),
@@ -232,6 +236,9 @@ func newQueuePair(dev *device, domain rdma.PD, attr rdma.QPInitAttr) (*queuePair
 
 // Handle implements [rdma.QP].
 func (qp *queuePair) Handle() unsafe.Pointer { return unsafe.Pointer(qp.c) }
+
+// Extended implements [rdma.QP].
+func (qp *queuePair) Extended() unsafe.Pointer { return unsafe.Pointer(qp.ex) }
 
 // Num implements [rdma.QP].
 func (qp *queuePair) Num() uint32 { return qp.num }

@@ -25,6 +25,16 @@ package verbstest
 //     return ibv_post_send(qp, &wr, &bad);
 // }
 //
+// static int post_inline(struct ibv_qp_ex *qp, uint64_t id, void *buf, size_t len)
+// {
+//     qp->wr_id = id;
+//     qp->wr_flags = IBV_SEND_SIGNALED | IBV_SEND_INLINE; // rxe wants to be told of the latter here
+//     ibv_wr_start(qp);
+//     ibv_wr_send(qp);
+//     ibv_wr_set_inline_data(qp, buf, len);
+//     return ibv_wr_complete(qp);
+// }
+//
 // static int post_write(struct ibv_qp *qp, uint64_t id, void *buf, uint32_t len, uint32_t lkey,
 //                       uint64_t to, uint32_t rkey)
 // {
@@ -118,6 +128,13 @@ func (b *Buffer) PostRecv(qp rdma.QP, id uint64) error {
 func (b *Buffer) PostSend(qp rdma.QP, id uint64, n int) error {
 	return errno(C.post_send((*C.struct_ibv_qp)(qp.Handle()), C.uint64_t(id),
 		unsafe.Pointer(unsafe.SliceData(b.Bytes)), C.uint32_t(n), b.mr.lkey))
+}
+
+// PostInline posts a signalled send of the first n bytes, inline, by the queue pair's extended
+// interface.
+func (b *Buffer) PostInline(qp rdma.QP, id uint64, n int) error {
+	return errno(C.post_inline((*C.struct_ibv_qp_ex)(qp.Extended()), C.uint64_t(id),
+		unsafe.Pointer(unsafe.SliceData(b.Bytes)), C.size_t(n)))
 }
 
 // PostWrite posts a signalled RDMA WRITE of the first n bytes to an address of the peer's.

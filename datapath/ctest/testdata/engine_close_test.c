@@ -314,6 +314,22 @@ static void a_cq_takes_no_more_than_its_budget(void) {
     world_close(&w);
 }
 
+static void a_connection_may_be_established_after_its_queue_pair_has_gone(void) {
+    struct world w;
+    struct setup u = world_defaults();
+    demi_qtoken_t qt;
+    u.loose = true;
+    world_open(&w, u);
+    CHECK_EQ(dp_conn_disconnected(w.a.conn, ECONNRESET), 0);
+    CHECK_EQ(sim_qp_destroy(w.a.qp), 0); /* what touches it now is found by the sanitizer */
+    CHECK_EQ(dp_conn_establish(w.a.conn, w.a.qd, &w.b.limits), 0);
+    CHECK_EQ(dp_pop(w.a.qd, &qt), 0);
+    CHECK_EQ(dp_conn_qp_destroyed(w.a.conn), 0);
+    w.a.qp = NULL;
+    must_fail(qt, ECONNRESET);
+    world_close(&w);
+}
+
 static void impossible_connections_are_refused(void) {
     struct world w;
     struct setup u = world_defaults();
@@ -375,6 +391,7 @@ int main(int argc, char **argv) {
         TEST(destroying_a_connection_ends_its_tokens),
         TEST(late_completions_of_a_destroyed_connection_do_no_harm),
         TEST(a_cq_takes_no_more_than_its_budget),
+        TEST(a_connection_may_be_established_after_its_queue_pair_has_gone),
         TEST(impossible_connections_are_refused),
     };
     return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);

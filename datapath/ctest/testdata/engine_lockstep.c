@@ -34,14 +34,24 @@ static int nsent[2];
 static char found[MOST];
 static int nfound, quota; /* quota below 0: no limit */
 
-static int log_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad) {
+static void log_frame(const struct ibv_qp *qp, const void *frame) {
     int side = qp == w.b.qp;
+
+    CHECK(nsent[side] < MOST);
+    memcpy(sent[side][nsent[side]++], frame, FRAME_HEADER_SIZE);
+}
+
+static void (*real_inline)(struct ibv_qp_ex *x, void *addr, size_t length);
+
+static void log_inline(struct ibv_qp_ex *x, void *addr, size_t length) {
+    log_frame(&x->qp_base, addr);
+    real_inline(x, addr, length);
+}
+
+static int log_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad) {
     for (const struct ibv_send_wr *i = wr; i; i = i->next) {
-        if (i->opcode != IBV_WR_SEND)
-            continue;
-        CHECK(nsent[side] < MOST);
-        memcpy(sent[side][nsent[side]++], (const void *)(uintptr_t)i->sg_list[0].addr,
-               FRAME_HEADER_SIZE);
+        if (i->opcode == IBV_WR_SEND)
+            log_frame(qp, (const void *)(uintptr_t)i->sg_list[0].addr);
     }
     return real_send(qp, wr, bad);
 }
@@ -63,11 +73,15 @@ static int log_poll(struct ibv_cq *cq, int n, struct ibv_wc *wc) {
     return n;
 }
 
-static void spy(struct ibv_context *ctx) {
-    real_send = ctx->ops.post_send;
-    real_poll = ctx->ops.poll_cq;
-    ctx->ops.post_send = log_send;
-    ctx->ops.poll_cq = log_poll;
+static void spy(struct side *s) {
+    struct ibv_qp_ex *x = sim_qp_ex(s->qp);
+
+    real_send = s->ctx->ops.post_send;
+    real_poll = s->ctx->ops.poll_cq;
+    real_inline = x->wr_set_inline_data;
+    s->ctx->ops.post_send = log_send;
+    s->ctx->ops.poll_cq = log_poll;
+    x->wr_set_inline_data = log_inline;
 }
 
 /* ---- Tokens -----------------------------------------------------------------------------------
@@ -147,8 +161,8 @@ static void begin(const char *line) {
     setup.max_message = 100000;
     setup.reads = 16;
     world_open(&w, setup);
-    spy(w.a.ctx);
-    spy(w.b.ctx);
+    spy(&w.a);
+    spy(&w.b);
     for (int i = 0; i < 2; i++) {
         nsent[i] = 0;
         rebase(&side_of(i)->conn->flow, (uint16_t)base);

@@ -17,6 +17,11 @@
 #include "sim/sim.h"
 #include "test.h"
 
+/* true: queue pairs without ibv_wr_start(3), as of providers that do not have it. */
+#ifndef WORLD_NO_QP_EX
+#define WORLD_NO_QP_EX false
+#endif
+
 struct setup {
     struct sim_config fabric;
     struct sim_device_attr device;
@@ -55,7 +60,8 @@ struct world {
 };
 
 static inline struct setup world_defaults(void) {
-    return (struct setup){.engine = {.wait_mode = DP_WAIT_BLOCK},
+    return (struct setup){.fabric = {.no_qp_ex = WORLD_NO_QP_EX},
+                          .engine = {.wait_mode = DP_WAIT_BLOCK},
                           .send_depth = 32,
                           .data_window = 4,
                           .ctrl_window = 4,
@@ -93,6 +99,7 @@ static inline void side_make_conn(struct side *s) {
                                .device = s->device,
                                .cq = s->dpcq,
                                .qp = s->qp,
+                               .qpx = sim_qp_ex(s->qp),
                                .send_depth = u->send_depth,
                                .recv_depth = window + u->ctrl_window,
                                .max_inline = u->max_inline,

@@ -4,7 +4,7 @@
 
 #include "test.h"
 
-extern const struct test verbs_transfer[], verbs_access[], verbs_cq[], verbs_fault[];
+extern const struct test verbs_transfer[], verbs_access[], verbs_cq[], verbs_fault[], verbs_wr[];
 
 #define TEST(f)                                                                                    \
     { #f, f }

@@ -4,7 +4,8 @@
 #define MOST 64
 
 int main(int argc, char **argv) {
-    static const struct test *const parts[] = {verbs_transfer, verbs_access, verbs_cq, verbs_fault};
+    static const struct test *const parts[] = {verbs_transfer, verbs_access, verbs_cq, verbs_fault,
+                                               verbs_wr};
     struct test all[MOST];
     size_t n = 0;
 

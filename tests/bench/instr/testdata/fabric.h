@@ -38,7 +38,8 @@ enum {
 
 struct end {
     struct ibv_qp *qp;
-    struct dp_cq *dpcq; /* NULL: raw verbs */
+    struct ibv_qp_ex *qpx; /* or NULL */
+    struct dp_cq *dpcq;    /* NULL: raw verbs */
     struct dp_conn *conn;
     int32_t qd;
 };
@@ -67,14 +68,16 @@ static inline void bench_add_cq(struct bench *b) {
     b->room = CQ_DEPTH;
 }
 
-static inline void bench_open(struct bench *b, bool with_engine) {
+/* qp_ex: queue pairs have the extended interface, ibv_wr_start(3). */
+static inline void bench_open(struct bench *b, bool with_engine, bool qp_ex) {
+    struct sim_config fabric = {.no_qp_ex = !qp_ex};
     struct dp_config cfg = {.wait_mode = DP_WAIT_ADAPTIVE};
     struct dp_device_attr attr = {
         .max_inline = MAX_INLINE, .max_sge = 2, .max_msg_sz = UINT64_C(1) << 31};
 
     memset(b, 0, sizeof(*b));
     b->share = SEND_DEPTH + DATA_WINDOW + CTRL_WINDOW;
-    MUST(sim_fabric_create(NULL, &b->fabric) == 0);
+    MUST(sim_fabric_create(&fabric, &b->fabric) == 0);
     MUST(sim_device_create(b->fabric, "sim0", NULL, &b->ctx) == 0);
     MUST(sim_pd_create(b->ctx, &b->pd) == 0);
     MUST(sim_channel_create(b->ctx, &b->channel) == 0);
@@ -105,6 +108,7 @@ static inline void end_make_qp(struct bench *b, struct end *e) {
                                             .max_inline_data = MAX_INLINE}};
     MUST(sim_qp_create(b->pd, &attr, &e->qp) == 0);
     MUST(sim_qp_init(e->qp) == 0);
+    e->qpx = sim_qp_ex(e->qp);
     e->dpcq = b->dpcq;
 }
 
@@ -113,6 +117,7 @@ static inline void end_make_conn(struct bench *b, struct end *e) {
                                .device = b->device,
                                .cq = e->dpcq,
                                .qp = e->qp,
+                               .qpx = e->qpx,
                                .send_depth = SEND_DEPTH,
                                .recv_depth = 128,
                                .max_inline = MAX_INLINE,

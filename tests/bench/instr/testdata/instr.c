@@ -38,11 +38,23 @@ static void raw_post_recv(struct raw *r, struct end *e, uint64_t slot) {
     MUST(ibv_post_recv(e->qp, &wr, &bad) == 0);
 }
 
-static void raw_open(struct raw *r) {
+/* The same message as raw_message's, sent by ibv_wr_start(3) and others. */
+static void raw_wr_send(struct raw *r, struct end *from, unsigned int flags) {
+    struct ibv_qp_ex *x = from->qpx;
+
+    x->wr_id = UINT64_MAX;
+    x->wr_flags = flags;
+    ibv_wr_start(x);
+    ibv_wr_send(x);
+    ibv_wr_set_inline_data(x, r->memory, MESSAGE);
+    MUST(ibv_wr_complete(x) == 0);
+}
+
+static void raw_open(struct raw *r, bool qp_ex) {
     const size_t slots = 2 * (DATA_WINDOW + CTRL_WINDOW), bytes = (slots + 1) * RECV_SIZE;
 
     memset(r, 0, sizeof(*r));
-    bench_open(&r->bench, false);
+    bench_open(&r->bench, false, qp_ex);
     pair_open(&r->bench, &r->pair);
     r->memory = calloc(1, bytes);
     MUST(r->memory);
@@ -51,8 +63,12 @@ static void raw_open(struct raw *r) {
         raw_post_recv(r, i < slots / 2 ? &r->pair.a : &r->pair.b, i);
 }
 
-/* One message: sent inline, received, its receive posted again. */
-static void raw_message(struct raw *r, struct end *from, struct end *to) {
+/*
+ * One message: sent inline, received, its receive posted again. wr_calls is a constant of the
+ * caller's, so that either way costs what it would alone.
+ */
+static inline __attribute__((always_inline)) void raw_message(struct raw *r, struct end *from,
+                                                              struct end *to, bool wr_calls) {
     struct ibv_sge sge = {.addr = (uintptr_t)r->memory, .length = MESSAGE};
     struct ibv_send_wr wr = {.wr_id = UINT64_MAX,
                              .sg_list = &sge,
@@ -67,7 +83,10 @@ static void raw_message(struct raw *r, struct end *from, struct end *to) {
         *unsignalled = 0;
         wr.send_flags |= IBV_SEND_SIGNALED;
     }
-    MUST(ibv_post_send(from->qp, &wr, &bad) == 0);
+    if (wr_calls)
+        raw_wr_send(r, from, wr.send_flags);
+    else
+        MUST(ibv_post_send(from->qp, &wr, &bad) == 0);
     while (!received) {
         int n = ibv_poll_cq(r->bench.cq, 32, r->wc);
         for (int i = 0; i < n; i++) {
@@ -88,8 +107,8 @@ struct engine {
     demi_sgarray_t sga;
 };
 
-static void engine_open(struct engine *e) {
-    bench_open(&e->bench, true);
+static void engine_open(struct engine *e, bool qp_ex) {
+    bench_open(&e->bench, true, qp_ex);
     pair_open(&e->bench, &e->pair);
     e->sga = demi_sgaalloc(MESSAGE);
     MUST(e->sga.sga_numsegs == 1);
@@ -109,12 +128,31 @@ static void engine_message(struct engine *e, struct end *from, struct end *to) {
 
 /* ---- Measuring ------------------------------------------------------------------------------ */
 
+static __attribute__((noinline)) void raw_post_message(struct raw *r, struct end *from,
+                                                       struct end *to) {
+    raw_message(r, from, to, false);
+}
+
+static __attribute__((noinline)) void raw_wr_message(struct raw *r, struct end *from,
+                                                     struct end *to) {
+    raw_message(r, from, to, true);
+}
+
 static void raw_block(struct raw *r, bool both_ways, int messages) {
     struct pair *p = &r->pair;
 
     for (int i = 0; i < messages; i += 2) {
-        raw_message(r, &p->a, &p->b);
-        raw_message(r, both_ways ? &p->b : &p->a, both_ways ? &p->a : &p->b);
+        raw_post_message(r, &p->a, &p->b);
+        raw_post_message(r, both_ways ? &p->b : &p->a, both_ways ? &p->a : &p->b);
+    }
+}
+
+static void raw_wr_block(struct raw *r, int messages) {
+    struct pair *p = &r->pair;
+
+    for (int i = 0; i < messages; i += 2) {
+        raw_wr_message(r, &p->a, &p->b);
+        raw_wr_message(r, &p->b, &p->a);
     }
 }
 
@@ -139,22 +177,27 @@ static void engine_block(struct engine *e, bool both_ways, int messages) {
         }                                                                                          \
     } while (0)
 
-static void measure_raw(bool both_ways) {
+static void measure_raw(bool both_ways, bool wr_calls) {
     static struct raw r;
 
-    raw_open(&r);
-    raw_block(&r, both_ways, WARM_UP);
-    MEASURE(raw_block(&r, both_ways, BLOCK));
+    raw_open(&r, wr_calls);
+    if (wr_calls) {
+        raw_wr_block(&r, WARM_UP);
+        MEASURE(raw_wr_block(&r, BLOCK));
+    } else {
+        raw_block(&r, both_ways, WARM_UP);
+        MEASURE(raw_block(&r, both_ways, BLOCK));
+    }
 }
 
 /* tokens: pops pending on a connection that nobody sends to. */
-static void measure_engine(bool both_ways, int tokens) {
+static void measure_engine(bool both_ways, int tokens, bool qp_ex) {
     static struct engine e;
     struct dp_conn_stats a, b, before;
     struct pair idle;
     demi_qtoken_t qt;
 
-    engine_open(&e);
+    engine_open(&e, qp_ex);
     if (tokens)
         pair_open(&e.bench, &idle);
     for (int i = 0; i < tokens; i++)
@@ -187,7 +230,7 @@ static void measure_poll(int connections) {
     demi_qtoken_t qt;
     demi_qresult_t qr;
 
-    bench_open(&b, true);
+    bench_open(&b, true, true);
     for (int i = 0; i < connections; i += 2)
         pair_open(&b, last); /* the last one is polled for */
     MUST(demi_pop(&qt, p.a.qd) == 0);
@@ -201,13 +244,17 @@ int main(int argc, char **argv) {
     int number = argc > 2 ? atoi(argv[2]) : 0;
 
     if (strcmp(kind, "raw-one-way") == 0)
-        measure_raw(false);
+        measure_raw(false, false);
     else if (strcmp(kind, "raw-ping-pong") == 0)
-        measure_raw(true);
+        measure_raw(true, false);
+    else if (strcmp(kind, "raw-wr-ping-pong") == 0)
+        measure_raw(true, true);
     else if (strcmp(kind, "engine-one-way") == 0)
-        measure_engine(false, number);
+        measure_engine(false, number, true);
     else if (strcmp(kind, "engine-ping-pong") == 0)
-        measure_engine(true, number);
+        measure_engine(true, number, true);
+    else if (strcmp(kind, "engine-post-ping-pong") == 0)
+        measure_engine(true, number, false);
     else if (strcmp(kind, "poll") == 0)
         measure_poll(number);
     else
