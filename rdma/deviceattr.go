@@ -122,12 +122,20 @@ type DeviceAttr struct {
 	LocalCAAckDelay uint8
 }
 
-// The vendor ids that the kernel's software devices report: rxe_param.h and siw.h.
+// Vendor ids: those that the kernel's software devices report (rxe_param.h and siw.h), and of PCI.
 const (
-	vendorRXE = 0xffffff
-	vendorSIW = 0x626d74
+	vendorRXE      = 0xffffff
+	vendorSIW      = 0x626d74
+	vendorMellanox = 0x02c9
+	vendorHuawei   = 0x19e5
 )
 
 // Software tells whether the device is one of the kernel's own, Soft-RoCE or Soft-iWARP, whose
 // providers enter the kernel to post a send.
 func (a DeviceAttr) Software() bool { return a.VendorID == vendorRXE || a.VendorID == vendorSIW }
+
+// sendOps tells whether the device's provider is asked for ibv_wr_start(3). Others have it too, but
+// these are known to be used by it, mlx5 and hns by perftest, rxe by tests of this package.
+func (a DeviceAttr) sendOps() bool {
+	return a.VendorID == vendorMellanox || a.VendorID == vendorHuawei || a.VendorID == vendorRXE
+}

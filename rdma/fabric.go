@@ -191,7 +191,7 @@ type CQ interface {
 type QP interface {
 	Handle() unsafe.Pointer // struct ibv_qp *
 	// Extended is a struct ibv_qp_ex * for SENDs by ibv_wr_start(3) and others, or nil: it
-	// was not asked for, or the provider has none.
+	// was not asked for, or there is none.
 	Extended() unsafe.Pointer
 	Num() uint32
 	// Caps are as granted, at least what was asked for.
@@ -209,7 +209,7 @@ type QPInitAttr struct {
 	SendCQ, RecvCQ CQ
 	Caps           QPCaps
 	SignalAll      bool
-	SendOps        bool // QP.Extended, if the provider has it: mlx5 does, irdma does not
+	SendOps        bool // QP.Extended, if the provider is known to do it well: mlx5, hns, rxe
 }
 
 // QPCaps are the capacities of a queue pair; see ibv_create_qp(3).

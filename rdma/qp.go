@@ -102,7 +102,7 @@ func newQueuePair(dev *device, pd PD, attr QPInitAttr,
 	}
 	init := C.struct_catmint_qp_init{
 		send_cq: qp.sendCQ.c, recv_cq: qp.recvCQ.c,
-		signal_all: cBool(attr.SignalAll), send_ops: cBool(attr.SendOps),
+		signal_all: cBool(attr.SignalAll), send_ops: cBool(attr.SendOps && dev.attr.sendOps()),
 	}
 	if errno := create(qp, &init, &caps); errno != 0 {
 		qp.releaseAll()

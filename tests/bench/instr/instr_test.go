@@ -23,12 +23,14 @@ var report = flag.String("report", "", "write the figures to this `file`")
 // Lower them when a change makes messages cheaper.
 const (
 	ceilingPingPong = 147
-	ceilingOneWay   = 227
+	ceilingOneWay   = 225
 	// Over raw verbs that send by ibv_wr_start(3) as the engine does, and on a provider without
 	// it, where both call ibv_post_send.
 	ceilingOverWR   = 237
 	ceilingPostSend = 209
 	tolerance       = 1.05
+
+	goal = 150 // of ping-pong, whatever is recorded
 )
 
 // As in instr.c.
@@ -124,7 +126,7 @@ func TestAMessageCostsNoMoreThanRecorded(t *testing.T) {
 	fmt.Fprintf(&text, "one way, a window of 64, a bare CREDIT for 32 messages: %d\n", over["one way"])
 	fmt.Fprintf(&text, "instructions per 64 B message over raw verbs: %d\n", over["ping-pong"])
 	t.Log(text.String())
-	assert.LessOrEqual(t, float64(over["ping-pong"]), tolerance*ceilingPingPong)
+	assert.LessOrEqual(t, float64(over["ping-pong"]), min(goal, tolerance*ceilingPingPong))
 	assert.LessOrEqual(t, float64(over["one way"]), tolerance*ceilingOneWay)
 	assert.LessOrEqual(t, float64(over["both by ibv_wr_start"]), tolerance*ceilingOverWR)
 	assert.LessOrEqual(t, float64(over["both by ibv_post_send"]), tolerance*ceilingPostSend)
