@@ -108,7 +108,9 @@ static void init_fields(struct dp_conn *c, const struct dp_conn_params *p) {
     c->qd = -1;
     c->send_depth = p->send_depth;
     c->max_inline = p->max_inline;
-    c->tx_signal = p->send_depth / 4 < 64 ? p->send_depth / 4 : 64;
+    /* Of the ring: 63 entries, which just fit into some rings, are signalled as 64 are. */
+    uint32_t quarter = (p->send_depth + 1) / 4;
+    c->tx_signal = quarter < 64 ? quarter : 64;
     c->tx_reserve = p->send_depth / 4 < 8 ? p->send_depth / 4 : 8;
     c->rx_owed_data = p->local.data_window;
     c->rx_owed_ctrl = p->local.ctrl_window;
