@@ -83,6 +83,10 @@ type Config struct {
 }
 
 // DefaultConfig is what a process gets that says nothing.
+//
+// The depths of send and completion queues are one less than a power of two. Rings of rxe, and
+// completion queues of mlx5, have a power of two of entries and at least one more than asked
+// for: 64 would be 128 there. Elsewhere one entry less costs nothing.
 func DefaultConfig() Config {
 	return Config{
 		ConnectTimeout: 20 * time.Second,
@@ -97,9 +101,9 @@ func DefaultConfig() Config {
 		DataWindow:     4,
 		CtrlWindow:     4,
 		MaxDataWindow:  64,
-		SendDepth:      64,
+		SendDepth:      63,
 		MaxInline:      256,
-		CQDepth:        4096,
+		CQDepth:        4095,
 		WaitMode:       datapath.WaitAdaptive,
 		Spin:           20 * time.Microsecond,
 	}

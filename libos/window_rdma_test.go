@@ -111,9 +111,11 @@ func TestSoftRoCEIdleConnectionsTakeLittleMemory(t *testing.T) {
 	a, b := newBed(t, testConfig())
 	l, at := b.listen(t, b.addr, 64)
 	// The first one brings what all share.
+	none := deviceMappings(t)
 	a.connect(t, netip.AddrPort{}, at)
 	b.accept(t, l)
 	rings, arenas := deviceMappings(t), datapath.TakeCensus().ArenaBytes
+	t.Logf("the first connection of two engines, with a completion queue each: %d bytes of rings", rings-none)
 	for range n {
 		a.connect(t, netip.AddrPort{}, at)
 		b.accept(t, l)
@@ -124,5 +126,6 @@ func TestSoftRoCEIdleConnectionsTakeLittleMemory(t *testing.T) {
 	t.Logf("%d idle connections: %d bytes of rings each, completion queues included, %d bytes registered",
 		ends, each, registered)
 	require.Positive(t, each)
+	require.LessOrEqual(t, each, 72<<10, "rings that just fit")
 	require.LessOrEqual(t, registered, 128<<10)
 }

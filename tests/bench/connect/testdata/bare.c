@@ -26,10 +26,10 @@
 enum {
     RECEIVES = 8,
     RECV_SIZE = 8192,
-    SEND_DEPTH = 64,
+    SEND_DEPTH = 63,
     RECV_DEPTH = 68,
     INLINE_DATA = 256,
-    CQ_DEPTH = 4096,
+    CQ_DEPTH = 4095,
     READS = 16,
     NONCE_AT = 32,
     NONCE_SIZE = 8,
