@@ -260,7 +260,7 @@ func EnvHelp() string {
 // ConfigFromEnv is DefaultConfig changed by the environment; getenv is os.Getenv or a
 // test's. An empty variable counts as unset. LIBOS and CONFIG_PATH, which Demikernel
 // requires, are accepted and ignored. The errors of all bad values are joined; each is a
-// *ConfigError.
+// *ConfigError. What is misspelt is found by WarnUnknownVariables.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	c := DefaultConfig()
 	var errs []error

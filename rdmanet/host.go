@@ -22,9 +22,10 @@ func NewHost(e *libos.Engine) *Host { return &Host{e} }
 
 // Default is the host of the package's functions, on this machine's RDMA devices and
 // configured by the environment (docs/configuration.md). It is made when it is needed first
-// and stays until the program ends. Its errors are those of libos.ConfigFromEnv and
+// and stays until the program ends. A variable that is misspelt is told on standard error. Its errors are those of libos.ConfigFromEnv and
 // libos.Process.NewEngine.
 var Default = sync.OnceValues(func() (*Host, error) {
+	libos.WarnUnknownVariables(os.Stderr, os.Environ())
 	cfg, err := libos.ConfigFromEnv(os.Getenv)
 	if err != nil {
 		return nil, err

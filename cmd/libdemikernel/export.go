@@ -5,6 +5,8 @@ package main
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+
+extern char **environ;
 */
 import "C"
 
@@ -59,6 +61,15 @@ func getenv(name string) string {
 		return ""
 	}
 	return C.GoString(v)
+}
+
+// environ asks C, too.
+func environ() []string {
+	var all []string
+	for p := C.environ; p != nil && *p != nil; p = (**C.char)(unsafe.Add(unsafe.Pointer(p), unsafe.Sizeof(*p))) {
+		all = append(all, C.GoString(*p))
+	}
+	return all
 }
 
 //export catmint_go_exit

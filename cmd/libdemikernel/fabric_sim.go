@@ -15,6 +15,9 @@ import (
 	"catmint/rdma/sim"
 )
 
+// testVariables are those that only libraries built for tests read.
+var testVariables = []string{"DEMI_FABRIC", "DEMI_PANIC"}
+
 // Tests let the library panic: the program puts DEMI_PANIC into its environment (putenv) and
 // writes the name of a place (background.Checkpoint) behind the = when it wants it to.
 func init() {

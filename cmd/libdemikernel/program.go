@@ -32,6 +32,8 @@ type programState struct {
 	guard  guard.Guard
 	stderr io.Writer
 	fabric func(getenv func(string) string) (rdma.Fabric, error)
+	// environ is the environment as os.Environ has it, for what is misspelt in it.
+	environ func() []string
 
 	mu      sync.RWMutex
 	process *libos.Process
@@ -43,6 +45,7 @@ type programState struct {
 // program serves the C program that has loaded this library.
 var program = programState{
 	guard: guard.Guard{Report: os.Stderr}, stderr: os.Stderr, fabric: newFabric,
+	environ: environ,
 }
 
 // A panic, wherever it is, ends in the guard and never in the C program.
@@ -81,6 +84,7 @@ func (p *programState) newEngine(getenv func(string) string) (*libos.Engine, err
 
 func (p *programState) tryEngine(getenv func(string) string) (*libos.Engine, error) {
 	if p.process == nil {
+		libos.WarnUnknownVariables(p.stderr, p.environ(), testVariables...)
 		cfg, err := libos.ConfigFromEnv(getenv)
 		if err != nil {
 			return nil, err

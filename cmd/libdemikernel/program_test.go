@@ -30,8 +30,9 @@ func newProgram(t *testing.T) (*programState, *bytes.Buffer) {
 		Name: "sim0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")},
 	})
 	p := &programState{
-		stderr: stderr,
-		fabric: func(func(string) string) (rdma.Fabric, error) { return host, nil },
+		stderr:  stderr,
+		fabric:  func(func(string) string) (rdma.Fabric, error) { return host, nil },
+		environ: func() []string { return nil },
 	}
 	t.Cleanup(func() {
 		if p.process != nil {
@@ -106,6 +107,17 @@ catmint: DEMI_WAIT="soon": want adaptive, spin or block
 `, stderr.String(), "one line each")
 	_, err = p.newEngine(environment(nil))
 	require.NoError(t, err)
+}
+
+func TestAMisspeltVariableIsToldOnceAndBreaksNothing(t *testing.T) {
+	p, stderr := newProgram(t)
+	p.environ = func() []string { return []string{"DEMI_RECV_SZIE=4096", "DEMI_RECV_SIZE=4096"} }
+	for range 2 { // threads
+		_, err := p.newEngine(environment(nil))
+		require.NoError(t, err)
+		require.Equal(t, `catmint: unknown variable "DEMI_RECV_SZIE" is ignored: did you mean DEMI_RECV_SIZE?
+`, stderr.String())
+	}
 }
 
 func TestAFabricThatFailsIsReported(t *testing.T) {

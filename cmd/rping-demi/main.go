@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -19,20 +20,20 @@ import (
 func main() {
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(stop, cancel) // who asks twice does not want to wait for the summary
-	code := run(stop, os.Args[1:], os.Getenv, rdma.NewHardware(), os.Stdout, os.Stderr)
+	code := run(stop, os.Args[1:], os.Environ(), rdma.NewHardware(), os.Stdout, os.Stderr)
 	cancel()
 	os.Exit(code)
 }
 
-// run is the whole program on a fabric; it returns the exit status. When stop ends, a run
-// ends with what it has seen so far.
-func run(stop context.Context, args []string, getenv func(string) string, fabric rdma.Fabric, stdout, stderr io.Writer) int {
+// run is the whole program on a fabric, in an environment as os.Environ has it; it returns the
+// exit status. When stop ends, a run ends with what it has seen so far.
+func run(stop context.Context, args, environ []string, fabric rdma.Fabric, stdout, stderr io.Writer) int {
 	opts, err := parseOptions(args, stdout)
 	if errors.Is(err, errHelp) {
 		return exitOK
 	}
 	if err == nil {
-		err = runOptions(stop, opts, getenv, fabric, stdout, stderr)
+		err = runOptions(stop, opts, environ, fabric, stdout, stderr)
 	}
 	if err != nil && !errors.Is(err, errDoctor) {
 		fmt.Fprintf(stderr, "rping-demi: %s\n", describe(err))
@@ -40,8 +41,9 @@ func run(stop context.Context, args []string, getenv func(string) string, fabric
 	return exitStatus(err)
 }
 
-func runOptions(stop context.Context, o options, getenv func(string) string, fabric rdma.Fabric, stdout, stderr io.Writer) (err error) {
-	cfg, err := libos.ConfigFromEnv(getenv)
+func runOptions(stop context.Context, o options, environ []string, fabric rdma.Fabric, stdout, stderr io.Writer) (err error) {
+	libos.WarnUnknownVariables(stderr, environ)
+	cfg, err := libos.ConfigFromEnv(func(name string) string { return variable(environ, name) })
 	if err != nil {
 		return err
 	}
@@ -86,6 +88,16 @@ func runOptions(stop context.Context, o options, getenv func(string) string, fab
 		t.terminal = terminalOf(stderr)
 	}
 	return t.runClient(stop)
+}
+
+// variable is the value of a variable of environ, "" if it is not set.
+func variable(environ []string, name string) string {
+	for _, kv := range environ {
+		if value, found := strings.CutPrefix(kv, name+"="); found {
+			return value
+		}
+	}
+	return ""
 }
 
 // task is what a run works with.

@@ -130,7 +130,7 @@ func TestAHistogramHasABarForEachPowerOfTwo(t *testing.T) {
 // listenMute listens, accepts one connection and says nothing on it.
 func listenMute(t *testing.T, host rdma.Fabric) {
 	t.Helper()
-	cfg, err := libos.ConfigFromEnv(noEnv)
+	cfg, err := libos.ConfigFromEnv(func(string) string { return "" })
 	require.NoError(t, err)
 	process, err := libos.New(cfg, host)
 	require.NoError(t, err)

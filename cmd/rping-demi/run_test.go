@@ -93,12 +93,10 @@ func start(t *testing.T, f rdma.Fabric, args ...string) *program {
 	t.Helper()
 	stop, cancel := context.WithCancel(context.Background())
 	p := &program{out: newOutput(), err: newOutput(), stop: cancel, code: make(chan int, 1)}
-	go func() { p.code <- run(stop, args, noEnv, f, p.out, p.err) }()
+	go func() { p.code <- run(stop, args, nil, f, p.out, p.err) }()
 	t.Cleanup(cancel)
 	return p
 }
-
-func noEnv(string) string { return "" }
 
 // exit waits for the program's end and checks its status.
 func (p *program) exit(t *testing.T, want int) {
@@ -219,15 +217,24 @@ func TestWhatStopsPeopleIsSaidInOneLineWithAHint(t *testing.T) {
 func TestABadEnvironmentVariableIsNamed(t *testing.T) {
 	_, ch := newHosts(t)
 	var out, errOut bytes.Buffer
-	env := func(name string) string {
-		if name == "DEMI_WAIT" {
-			return "often"
-		}
-		return ""
-	}
-	code := run(t.Context(), []string{"-c", "-a", serverAddr}, env, ch, &out, &errOut)
+	code := run(t.Context(), []string{"-c", "-a", serverAddr}, []string{"HOME=/", "DEMI_WAIT=often"}, ch, &out, &errOut)
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, errOut.String(), `DEMI_WAIT="often"`)
+}
+
+func TestAMisspeltEnvironmentVariableIsNamedAndBreaksNothing(t *testing.T) {
+	sh, ch := newHosts(t)
+	s := startServer(t, sh)
+	var out, errOut bytes.Buffer
+	env := []string{"DEMI_RECV_SZIE=4096"}
+	code := run(t.Context(), []string{"-c", "-a", serverAddr, "-C", "1"}, env, ch, &out, &errOut)
+	assert.Equal(t, exitOK, code)
+	assert.Equal(t, `catmint: unknown variable "DEMI_RECV_SZIE" is ignored: did you mean DEMI_RECV_SIZE?
+`, errOut.String())
+	errOut.Reset()
+	assert.Equal(t, exitOK, run(t.Context(), []string{"--help-env"}, env, ch, &out, &errOut))
+	assert.Empty(t, errOut.String(), "who asks for help uses none")
+	s.exit(t, exitOK)
 }
 
 func TestTooLargeASizeIsSaidWithTheLimit(t *testing.T) {
@@ -235,7 +242,7 @@ func TestTooLargeASizeIsSaidWithTheLimit(t *testing.T) {
 	stop, cancel := context.WithCancel(context.Background())
 	s := &program{out: newOutput(), err: newOutput(), stop: cancel, code: make(chan int, 1)}
 	t.Cleanup(cancel)
-	env := func(name string) string { return map[string]string{"DEMI_MAX_MESSAGE": "65536"}[name] }
+	env := []string{"DEMI_MAX_MESSAGE=65536"}
 	go func() { s.code <- run(stop, []string{"-s"}, env, sh, s.out, s.err) }()
 	s.out.await(t, "listening on", 1)
 	c := start(t, ch, "-c", "-a", serverAddr, "-C", "1", "-S", "65537")
@@ -275,7 +282,7 @@ func TestDebugLogsToStandardError(t *testing.T) {
 
 func TestHelpExitsWell(t *testing.T) {
 	var out bytes.Buffer
-	assert.Equal(t, exitOK, run(t.Context(), []string{"--help"}, noEnv, nil, &out, &out))
+	assert.Equal(t, exitOK, run(t.Context(), []string{"--help"}, nil, nil, &out, &out))
 	assert.Contains(t, out.String(), "Options:")
 }
 

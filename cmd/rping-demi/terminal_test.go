@@ -60,11 +60,11 @@ func TestAProgressLineIsOnATerminalOnlyAndCtrlCLeavesTheSummary(t *testing.T) {
 
 	stop, interrupt := context.WithCancel(t.Context())
 	out, code := newOutput(), make(chan int, 1)
-	go func() { code <- run(stop, []string{"-c", "-a", serverAddr}, noEnv, ch, out, tty) }()
+	go func() { code <- run(stop, []string{"-c", "-a", serverAddr}, nil, ch, out, tty) }()
 	// A run beside it that is as long and writes into a pipe.
 	stopPiped, endPiped := context.WithCancel(t.Context())
 	codePiped := make(chan int, 1)
-	go func() { codePiped <- run(stopPiped, []string{"-c", "-a", serverAddr}, noEnv, ch, newOutput(), piped) }()
+	go func() { codePiped <- run(stopPiped, []string{"-c", "-a", serverAddr}, nil, ch, newOutput(), piped) }()
 
 	screen.await(t, "\r\x1b[K", 2) // two seconds
 	interrupt()

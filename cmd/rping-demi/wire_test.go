@@ -141,7 +141,7 @@ func TestAClientThatSaysNothingAtFirstIsNotWaitedFor(t *testing.T) {
 	for _, mode := range []string{"", "-P"} {
 		sh, ch := newHosts(t)
 		s := startServer(t, sh, append([]string{"--timeout", "1ms"}, strings.Fields(mode)...)...)
-		cfg, err := libos.ConfigFromEnv(noEnv)
+		cfg, err := libos.ConfigFromEnv(func(string) string { return "" })
 		require.NoError(t, err)
 		connector, err := libos.NewConnector(cfg, ch)
 		require.NoError(t, err)

@@ -40,16 +40,17 @@ func TestEveryCallAnswersENOSYSInAForkedChild(t *testing.T) {
 func TestABadEnvironmentVariableIsOneClearLineAndAnErrno(t *testing.T) {
 	dir := folder(t)
 	cmd := exec.Command(filepath.Join(dir, "conformance"), "run", "192.0.2.1")
-	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir, "DEMI_WAIT=perhaps")
+	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir, "DEMI_WAIT=perhaps", "DEMI_WIAT=spin", "DEMI_FABRIC=sim")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	var exit *exec.ExitError
 	require.ErrorAs(t, cmd.Run(), &exit)
 	require.Equal(t, 1, exit.ExitCode())
 	lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-	require.Len(t, lines, 2, stderr.String())
-	require.Contains(t, lines[0], `DEMI_WAIT="perhaps"`)
-	require.Contains(t, lines[1], "demi_init: Invalid argument", "the suite's own line")
+	require.Len(t, lines, 3, stderr.String())
+	require.Contains(t, lines[0], `unknown variable "DEMI_WIAT" is ignored: did you mean DEMI_WAIT?`)
+	require.Contains(t, lines[1], `DEMI_WAIT="perhaps"`)
+	require.Contains(t, lines[2], "demi_init: Invalid argument", "the suite's own line")
 }
 
 // buildProgram builds one of the C programs as a user would, and returns it ready to start.

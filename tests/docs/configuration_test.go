@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -43,6 +44,11 @@ func TestEveryEnvironmentVariableIsDescribedWithItsDefault(t *testing.T) {
 		help[m[1]] = m[2]
 	}
 	assert.Equal(t, help, variables)
+	var warnings bytes.Buffer
+	for name := range variables {
+		libos.WarnUnknownVariables(&warnings, []string{name + "=1"})
+	}
+	assert.Empty(t, warnings.String(), "what is described is known")
 }
 
 // optionNames are the names of all options that <sys/socket.h> and <netinet/tcp.h> have and
