@@ -22,8 +22,8 @@ func NewHost(e *libos.Engine) *Host { return &Host{e} }
 
 // Default is the host of the package's functions, on this machine's RDMA devices and
 // configured by the environment (docs/configuration.md). It is made when it is needed first
-// and stays until the program ends. A variable that is misspelt is told on standard error. Its errors are those of libos.ConfigFromEnv and
-// libos.Process.NewEngine.
+// and stays until the program ends. A variable that is misspelt is told on standard error. Its
+// errors are those of libos.ConfigFromEnv and libos.Process.NewEngine.
 var Default = sync.OnceValues(func() (*Host, error) {
 	libos.WarnUnknownVariables(os.Stderr, os.Environ())
 	cfg, err := libos.ConfigFromEnv(os.Getenv)

@@ -30,9 +30,9 @@ enum {
     DATA_WINDOW = 4,
     CTRL_WINDOW = 4,
     MAX_DATA_WINDOW = 64,
-    SEND_DEPTH = 64,
+    SEND_DEPTH = 63,
     MAX_INLINE = 256,
-    CQ_DEPTH = 4096,
+    CQ_DEPTH = 4095,
     MESSAGE = 64, /* bytes */
 };
 

@@ -17,7 +17,7 @@
 #include "calls.h"
 #include "fabric.h"
 
-enum { BLOCKS = 11, BLOCK = 1024, WARM_UP = 4096, SIGNAL = SEND_DEPTH / 4, BUSY_WINDOW = 32 };
+enum { BLOCKS = 11, BLOCK = 1024, WARM_UP = 4096, SIGNAL = (SEND_DEPTH + 1) / 4, BUSY_WINDOW = 32 };
 
 /* ---- Raw verbs ---------------------------------------------------------------------------- */
 

@@ -95,7 +95,7 @@ static void grown(struct bench *b) {
 int main(int argc, char **argv) {
     static struct bench b;
 
-    bench_open(&b, true);
+    bench_open(&b, true, true);
     if (argc == 2 && strcmp(argv[1], "idle") == 0)
         idle(&b);
     else if (argc == 2 && strcmp(argv[1], "grown") == 0)
