@@ -100,7 +100,7 @@ static int create_rc_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
         .pd = pd,
     };
     struct ibv_qp_init_attr_ex ask = plain;
-    int rc;
+    int rc = EOPNOTSUPP;
 
     *ex = NULL;
     if (init->send_ops) {
@@ -109,12 +109,11 @@ static int create_rc_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
         rc = create_qp(id, &ask, out);
         if (rc == 0)
             *ex = ibv_qp_to_qp_ex(*out);
-        if (!lacks_send_ops(rc))
-            goto done;
-        ask = plain;
     }
-    rc = create_qp(id, &ask, out);
-done:
+    if (lacks_send_ops(rc)) {
+        ask = plain;
+        rc = create_qp(id, &ask, out);
+    }
     if (rc == 0)
         *cap = ask.cap;
     return rc;
