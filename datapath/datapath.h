@@ -60,6 +60,7 @@ struct dp_device_attr {
     uint32_t max_sge;
     uint64_t max_msg_sz;
     bool kernel_posts; /* posting enters the kernel, by a system call that may be cancelled */
+    bool iwarp;        /* a READ goes only into memory that the peer may write: RFC 5040 */
 };
 
 /* Registers a device with the data plane, which registers arenas on pd as they are used. */

@@ -13,6 +13,8 @@ type DeviceAttr struct {
 	// KernelPosts says that posting sends enters the kernel, as Soft-RoCE's does: a thread must
 	// not be cancelled meanwhile.
 	KernelPosts bool
+	// IWARP says that a READ goes only into memory that the peer may write (RFC 5040).
+	IWARP bool
 }
 
 // Device is an RDMA device with the data plane: a PD and its memory regions.
@@ -29,6 +31,7 @@ func AddDevice(pd, slowOps unsafe.Pointer, attr DeviceAttr) (*Device, error) {
 		max_msg_sz: C.uint64_t(attr.MaxMsgSize),
 
 		kernel_posts: C.bool(attr.KernelPosts),
+		iwarp:        C.bool(attr.IWARP),
 	}
 	var d *C.struct_dp_device
 	rc := C.dp_device_add((*C.struct_ibv_pd)(pd), (*C.struct_rdma_slow_ops)(slowOps), &cattr, &d)

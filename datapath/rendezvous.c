@@ -14,6 +14,8 @@
  * any more is released when its last READ has come back, never before: a READ on its way
  * writes into it.
  *
+ * On iWARP the block is registered by itself, for the peer to write, while READs go into it.
+ *
  *   fetch_head <= fetch_answer, fetch_pop, fetch_read <= fetch_tail
  */
 #include "internal.h"
@@ -51,25 +53,32 @@ static void dereg(struct dp_conn *c, struct ibv_mr *mr) {
     dp_count(&dp_counts.regions, -1);
 }
 
-/* Registers the bytes of a push for the peer to read. */
-static int share(struct dp_conn *c, struct qt_slot *s) {
-    const demi_sgaseg_t *seg = &s->value.sga.sga_segs[0];
+/* Registers the bytes of one message for the peer. */
+static int reg(struct dp_conn *c, void *addr, uint32_t len, int access, struct ibv_mr **out) {
     const struct dp_device *d = c->device;
-    struct ibv_mr *mr = NULL;
     int cancel = dp_cancel_off();
 
-    int rc = d->ops->reg_mr(d->pd, seg->sgaseg_buf, seg->sgaseg_len, IBV_ACCESS_REMOTE_READ, &mr);
+    int rc = d->ops->reg_mr(d->pd, addr, len, access, out);
     if (rc == ENOMEM) {
         /* Empty chunks are locked memory, too. */
         arena_trim(0);
-        rc = d->ops->reg_mr(d->pd, seg->sgaseg_buf, seg->sgaseg_len, IBV_ACCESS_REMOTE_READ, &mr);
+        rc = d->ops->reg_mr(d->pd, addr, len, access, out);
     }
     dp_cancel_back(cancel);
-    if (rc)
-        return rc;
-    dp_count(&dp_counts.regions, 1);
-    s->scratch[1] = (uintptr_t)mr;
-    return 0;
+    if (!rc)
+        dp_count(&dp_counts.regions, 1);
+    return rc;
+}
+
+/* Registers the bytes of a push for the peer to read. */
+static int share(struct dp_conn *c, struct qt_slot *s) {
+    const demi_sgaseg_t *seg = &s->value.sga.sga_segs[0];
+    struct ibv_mr *mr = NULL;
+    int rc = reg(c, seg->sgaseg_buf, seg->sgaseg_len, IBV_ACCESS_REMOTE_READ, &mr);
+
+    if (!rc)
+        s->scratch[1] = (uintptr_t)mr;
+    return rc;
 }
 
 int dp_source_prepare(struct dp_conn *c, struct qt_slot *s) {
@@ -199,7 +208,16 @@ void dp_fetch_crowd(struct dp_conn *c, bool crowded) {
         TAILQ_REMOVE(&c->engine->crowded, c, crowded_link);
 }
 
+/* No READ goes into its block any more: nor shall the peer write there. */
+static void close_sink(struct dp_conn *c, struct dp_fetch *f) {
+    if (!c->device->attr.iwarp)
+        return;
+    dereg(c, f->sink.mr);
+    f->sink.mr = NULL;
+}
+
 static void release_block(struct dp_conn *c, struct dp_fetch *f) {
+    close_sink(c, f);
     discharge(c, f);
     if (f->block)
         arena_unref(&c->engine->cache, f->block);
@@ -308,6 +326,18 @@ void dp_fetch_starve(struct dp_conn *c, bool starved) {
     __atomic_fetch_add(&dp_starving, starved ? 1u : -1u, __ATOMIC_RELAXED);
 }
 
+/*
+ * Lets READs go into b. On iWARP the answers to READs are tagged writes of the
+ * peer's, so that it must be allowed to write there: into this message alone, and only as long as
+ * it is being read.
+ */
+static int open_sink(struct dp_conn *c, struct dp_fetch *f, struct arena_block *b) {
+    if (!c->device->attr.iwarp)
+        return arena_lkey(b, c->device->slot, &f->sink.lkey);
+    return reg(c, arena_block_data(b), f->length, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
+               &f->sink.mr);
+}
+
 /* Gives f a block to be read into, if it is its time. */
 static bool start(struct dp_conn *c, struct dp_fetch *f) {
     struct dp_engine *e = c->engine;
@@ -320,7 +350,7 @@ static bool start(struct dp_conn *c, struct dp_fetch *f) {
         return false;
     }
     struct arena_block *b = arena_alloc(&e->cache, f->length);
-    if (b && arena_lkey(b, c->device->slot, &f->lkey)) {
+    if (b && open_sink(c, f, b)) {
         arena_unref(&e->cache, b);
         b = NULL;
     }
@@ -346,7 +376,7 @@ static void add_read(struct dp_conn *c, uint32_t number, uint32_t bytes, struct 
 
     *sge = (struct ibv_sge){.addr = (uintptr_t)arena_block_data(f->block) + f->issued,
                             .length = bytes,
-                            .lkey = f->lkey};
+                            .lkey = c->device->attr.iwarp ? f->sink.mr->lkey : f->sink.lkey};
     memset(wr, 0, sizeof(*wr));
     wr->wr_id = dp_wr_id(DP_WR_SEND, c->gen, c->index, slot);
     wr->sg_list = sge;
@@ -444,8 +474,10 @@ void dp_fetch_read_done(struct dp_conn *c, const struct dp_tx *tx, bool failed) 
         f->done += tx->read;
         c->reads_back++;
     }
-    if (f->done == f->length)
+    if (f->done == f->length) {
         f->state = DP_FETCH_DONE;
+        close_sink(c, f);
+    }
     /* Its sender sees nothing of this before the DONE, and may wait for a close. */
     c->alive.tell = f->done != f->length;
     if (f->taken && f->returned == f->issued) {

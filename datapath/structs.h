@@ -141,7 +141,11 @@ enum dp_fetch_state {
 struct dp_fetch {
     struct arena_block *block; /* where it goes, from DP_FETCH_READING until it is popped */
     uint64_t addr;             /* in the peer's memory */
-    uint32_t length, rkey, lkey;
+    uint32_t length, rkey;
+    union {
+        uint32_t lkey;     /* of the block's chunk, */
+        struct ibv_mr *mr; /* or on iWARP a region of the block alone, while READs may go into it */
+    } sink;
     uint32_t issued;   /* bytes for which READs have been posted, */
     uint32_t returned; /* of which these have come back, */
     uint32_t done;     /* and these with success */

@@ -44,7 +44,7 @@ func (p *Process) retainDevice(rdev rdma.Device) (*sharedDevice, error) {
 	}
 	dp, err := datapath.AddDevice(pd.Handle(), p.fabric.SlowOps(), datapath.DeviceAttr{
 		MaxInline: p.cfg.MaxInline, MaxSGE: uint32(attr.MaxSGE), MaxMsgSize: msg,
-		KernelPosts: kernelPosts(attr),
+		KernelPosts: kernelPosts(attr), IWARP: attr.Transport == rdma.TransportIWARP,
 	})
 	if errors.Is(err, syscall.ENOSPC) {
 		err = fmt.Errorf("the process uses too many RDMA devices, counted once per libOS (libos.New): %w", syscall.EAGAIN)

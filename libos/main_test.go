@@ -84,12 +84,20 @@ func prefixes(ss ...string) []netip.Prefix {
 
 func newPair(t *testing.T, cfg Config, net sim.Config) *pair {
 	t.Helper()
+	return newPairOn(t, cfg, net, sim.DeviceConfig{})
+}
+
+// newPairOn is newPair on devices like one.
+func newPairOn(t *testing.T, cfg Config, net sim.Config, one sim.DeviceConfig) *pair {
+	t.Helper()
 	net.RealTime = true
 	n := sim.New(net)
 	nothingLeft(t, n)
 	p := &pair{net: n}
-	p.hosts[0] = n.AddHost("a", sim.DeviceConfig{Name: "sima", Addrs: prefixes("10.0.0.1/24", "fd00::1/64")})
-	p.hosts[1] = n.AddHost("b", sim.DeviceConfig{Name: "simb", Addrs: prefixes("10.0.0.2/24", "fd00::2/64")})
+	one.Name, one.Addrs = "sima", prefixes("10.0.0.1/24", "fd00::1/64")
+	p.hosts[0] = n.AddHost("a", one)
+	one.Name, one.Addrs = "simb", prefixes("10.0.0.2/24", "fd00::2/64")
+	p.hosts[1] = n.AddHost("b", one)
 	p.a = newNode(t, cfg, p.hosts[0], "10.0.0.1", "fd00::1")
 	p.b = newNode(t, cfg, p.hosts[1], "10.0.0.2", "fd00::2")
 	return p

@@ -178,7 +178,14 @@ func TestAReceiverThatPopsSlowlyHoldsTheSenderBack(t *testing.T) {
 }
 
 func TestLargeMessagesArriveIntactAndInOrder(t *testing.T) {
-	p := newPair(t, testConfig(), sim.Config{})
+	for _, iwarp := range []bool{false, true} {
+		t.Run(fmt.Sprintf("iWARP %t", iwarp), func(t *testing.T) { largeMessages(t, sim.DeviceConfig{IWARP: iwarp}) })
+	}
+}
+
+func largeMessages(t *testing.T, on sim.DeviceConfig) {
+	t.Helper()
+	p := newPairOn(t, testConfig(), sim.Config{}, on)
 	for _, size := range []int{largestEager(p.a) + 1, 64 << 10, 1<<20 + 1} {
 		n := 200 << 10 / size * 20
 		if testing.Short() {

@@ -122,7 +122,9 @@ func queryDevice(ctx *C.struct_ibv_context) (DeviceAttr, error) {
 	if errno := C.ibv_query_device(ctx, &c); errno != 0 {
 		return DeviceAttr{}, errnoError("query device", deviceName(ctx.device), int(errno))
 	}
-	return goDeviceAttr(&c), nil
+	attr := goDeviceAttr(&c)
+	attr.Transport = TransportType(ctx.device.transport_type)
+	return attr, nil
 }
 
 func deviceName(dev *C.struct_ibv_device) string { return C.GoString(C.ibv_get_device_name(dev)) }

@@ -94,6 +94,7 @@ type DeviceInfo struct {
 
 // DeviceAttr says what a device can do; struct ibv_device_attr, ibv_query_device(3).
 type DeviceAttr struct {
+	Transport       TransportType // of struct ibv_device
 	FWVer           string
 	NodeGUID        GUID
 	SysImageGUID    GUID

@@ -63,6 +63,19 @@ func TestEngineLargeMessages(t *testing.T) {
 	ctest.Run(t, engineProgram(t, "engine_large_test.c"), ctest.Address)
 }
 
+// On iWARP the block that a READ goes into is registered by itself, and while it does.
+func TestEngineLargeMessagesOnIWARP(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"large", "read", "random"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := engineProgram(t, "engine_"+name+"_test.c")
+			p.Flags = append(p.Flags, "-DWORLD_IWARP=true")
+			ctest.Run(t, p, ctest.Address)
+		})
+	}
+}
+
 func TestEngineReads(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_read_test.c"), ctest.Address)

@@ -41,6 +41,7 @@ func newDevice(h *Host, cfg DeviceConfig) *device {
 		max_sge:        C.uint32_t(cfg.MaxSGE),
 		max_inline:     C.uint32_t(cfg.MaxInline),
 		max_qp_rd_atom: C.uint32_t(cfg.MaxQPRdAtom),
+		iwarp:          C.bool(cfg.IWARP),
 	}
 	name := C.CString(cfg.Name)
 	defer C.free(unsafe.Pointer(name))
@@ -73,6 +74,9 @@ func newDevice(h *Host, cfg DeviceConfig) *device {
 		MaxResRdAtom:    int(attr.max_qp_rd_atom) * int(attr.max_qp),
 		MaxPKeys:        1,
 		LocalCAAckDelay: 15,
+	}
+	if cfg.IWARP {
+		d.attr.Transport = rdma.TransportIWARP
 	}
 	return d
 }

@@ -42,6 +42,9 @@ type DeviceConfig struct {
 	MaxMsgSize                                             uint64 // bytes of one message
 	// MaxMRBytes bounds what is registered at once, as RLIMIT_MEMLOCK does.
 	MaxMRBytes uint64
+	// IWARP makes READs go only into memory that is registered for the peer to write, too, as
+	// on iWARP; all else stays as it is.
+	IWARP bool
 }
 
 // AddHost adds a host. It panics if a device has an address that the network already has.

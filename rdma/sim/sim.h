@@ -107,6 +107,7 @@ struct sim_device_attr {
     uint32_t max_sge;        /* 32 */
     uint32_t max_inline;     /* bytes; 512 */
     uint32_t max_qp_rd_atom; /* READs in and out of one queue pair; 128 */
+    bool iwarp; /* READs go only into memory registered for remote write; lkey is rkey */
 };
 
 /* Opens a device. name is copied, cut at 63 bytes. attr may be NULL. */

@@ -98,7 +98,9 @@ static int insert(struct sim_device *d, struct sim_mr *mr) {
     mr->generation = d->generations[slot]++ & GENERATION_MASK;
     mr->ibv.handle = slot;
     mr->ibv.lkey = slot << 8 | mr->generation;
-    mr->ibv.rkey = mr->access & REMOTE_ACCESS ? mr->ibv.lkey | REMOTE_BIT : 0;
+    mr->ibv.rkey = mr->access & REMOTE_ACCESS ? mr->ibv.lkey : 0;
+    if (mr->ibv.rkey && !d->attr.iwarp) /* which has one key, the STag */
+        mr->ibv.rkey |= REMOTE_BIT;
     d->num_mrs++;
     d->mr_bytes += len;
     ((struct sim_pd *)mr->ibv.pd)->users++;

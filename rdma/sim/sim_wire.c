@@ -286,6 +286,8 @@ static inline enum ibv_wc_status check_local(const struct sim_qp *qp, const stru
         if (!qp->attr.max_rd_atomic)
             return IBV_WC_LOC_QP_OP_ERR;
         access = IBV_ACCESS_LOCAL_WRITE;
+        if (SIM_UNLIKELY(qp->dev->attr.iwarp))
+            access |= IBV_ACCESS_REMOTE_WRITE;
     }
     if (!sim_mr_check_local(qp->dev, qp->ibv.pd, e->u.sge, e->num_sge, access))
         return IBV_WC_LOC_PROT_ERR;

@@ -14,7 +14,7 @@ static int (*real_post_send)(struct ibv_qp *qp, struct ibv_send_wr *wr, struct i
 static struct ibv_qp *reader;
 static uint32_t reads_posted, reads_back, most_reads;
 static uint64_t read_addr, read_to;
-static uint32_t read_rkey;
+static uint32_t read_rkey, read_lkey;
 
 static int counting_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad) {
     for (struct ibv_send_wr *x = wr; qp == reader && x; x = x->next) {
@@ -23,6 +23,7 @@ static int counting_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct 
         read_addr = x->wr.rdma.remote_addr;
         read_rkey = x->wr.rdma.rkey;
         read_to = x->sg_list[0].addr;
+        read_lkey = x->sg_list[0].lkey;
         reads_posted++;
     }
     if (reads_posted - reads_back > most_reads)
@@ -120,6 +121,33 @@ static void a_large_message_is_copied_on_neither_side(void) {
     world_close(&w);
 }
 
+/*
+ * What becomes of a READ or WRITE of 16 bytes that s's engine knows nothing of. The buffer may be
+ * written by the peer, as iWARP wants it.
+ */
+static enum ibv_wc_status behind_its_back(struct side *s, enum ibv_wr_opcode op, uint64_t addr,
+                                          uint32_t rkey) {
+    static uint8_t buffer[16];
+    struct ibv_mr *mr;
+    CHECK_EQ(sim_slow_ops()->reg_mr(s->pd, buffer, sizeof(buffer),
+                                    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, &mr),
+             0);
+    struct ibv_sge sge = {.addr = (uintptr_t)buffer, .length = sizeof(buffer), .lkey = mr->lkey};
+    struct ibv_send_wr *bad, wr = {.wr_id = UINT64_MAX,
+                                   .sg_list = &sge,
+                                   .num_sge = 1,
+                                   .opcode = op,
+                                   .send_flags = IBV_SEND_SIGNALED,
+                                   .wr.rdma = {addr, rkey}};
+    CHECK_EQ(ibv_post_send(s->qp, &wr, &bad), 0);
+    struct ibv_wc wc;
+    do
+        CHECK_EQ(ibv_poll_cq(s->cq, 1, &wc), 1);
+    while (wc.wr_id != UINT64_MAX);
+    CHECK_EQ(sim_slow_ops()->dereg_mr(mr), 0);
+    return wc.status;
+}
+
 static void a_key_is_good_for_one_message_only(void) {
     struct world w;
     world_open(&w, large_defaults());
@@ -135,27 +163,44 @@ static void a_key_is_good_for_one_message_only(void) {
             CHECK(keys[k] != keys[i]);
     }
     /* Its receiver cannot read the same bytes once more. */
-    uint8_t again[16];
-    struct ibv_mr *mr;
-    CHECK_EQ(sim_slow_ops()->reg_mr(w.b.pd, again, sizeof(again), IBV_ACCESS_LOCAL_WRITE, &mr), 0);
-    struct ibv_sge sge = {.addr = (uintptr_t)again, .length = sizeof(again), .lkey = mr->lkey};
-    struct ibv_send_wr *bad, wr = {.wr_id = UINT64_MAX,
-                                   .sg_list = &sge,
-                                   .num_sge = 1,
-                                   .opcode = IBV_WR_RDMA_READ,
-                                   .send_flags = IBV_SEND_SIGNALED,
-                                   .wr.rdma = {read_addr, read_rkey}};
-    CHECK_EQ(ibv_post_send(w.b.qp, &wr, &bad), 0);
-    struct ibv_wc wc[4];
-    int n = 0;
-    for (int i = 0; i < 100 && n == 0; i++)
-        n = ibv_poll_cq(w.b.cq, 4, wc);
-    CHECK(n >= 1);
-    CHECK_EQ(wc[0].wr_id, UINT64_MAX);
-    CHECK_EQ(wc[0].status, IBV_WC_REM_ACCESS_ERR);
-    CHECK_EQ(sim_slow_ops()->dereg_mr(mr), 0);
+    CHECK_EQ(behind_its_back(&w.b, IBV_WR_RDMA_READ, read_addr, read_rkey), IBV_WC_REM_ACCESS_ERR);
     reader = NULL;
     world_close(&w);
+}
+
+/* On iWARP the answer to a READ is a tagged write, which the peer may be about to misuse. */
+static void the_peer_may_write_into_a_message_only_while_it_is_read_on_iwarp(void) {
+    enum { LENGTH = 300000 };
+    static const struct {
+        bool iwarp, reading;
+        uint32_t offset;
+        enum ibv_wc_status want;
+    } cases[] = {
+        {true, true, LENGTH - 16, IBV_WC_SUCCESS},
+        {true, true, LENGTH - 15, IBV_WC_REM_ACCESS_ERR}, /* a byte beyond */
+        {true, false, 0, IBV_WC_REM_ACCESS_ERR},
+        {false, true, 0, IBV_WC_REM_ACCESS_ERR},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct world w;
+        struct setup u = large_defaults();
+        u.device.iwarp = cases[i].iwarp;
+        world_open(&w, u);
+        spy_on(&w.b);
+        if (cases[i].reading)
+            sim_fault_reads(w.b.qp, 0);
+        demi_qtoken_t out = must_push(&w.a, LENGTH, 1, i), in = must_pop(&w.b);
+        world_run(&w);
+        CHECK(is_done(in) != cases[i].reading);
+        CHECK_EQ(behind_its_back(&w.a, IBV_WR_RDMA_WRITE, read_to + cases[i].offset, read_lkey),
+                 cases[i].want);
+        if (!cases[i].reading) { /* of the message it has changed nothing */
+            must_get(&w.b, in, LENGTH, 1, i);
+            must_succeed(out, DEMI_OPC_PUSH);
+        }
+        reader = NULL;
+        world_close(&w);
+    }
 }
 
 /* ---- Budgets ------------------------------------------------------------------------------------
@@ -221,6 +266,7 @@ int main(int argc, char **argv) {
         TEST(no_more_reads_are_under_way_than_was_agreed_on),
         TEST(a_large_message_is_copied_on_neither_side),
         TEST(a_key_is_good_for_one_message_only),
+        TEST(the_peer_may_write_into_a_message_only_while_it_is_read_on_iwarp),
         TEST(all_connections_of_an_engine_share_a_budget),
     };
     return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);

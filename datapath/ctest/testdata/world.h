@@ -22,6 +22,11 @@
 #define WORLD_NO_QP_EX false
 #endif
 
+/* true: devices on which a READ needs memory that the peer may write. */
+#ifndef WORLD_IWARP
+#define WORLD_IWARP false
+#endif
+
 struct setup {
     struct sim_config fabric;
     struct sim_device_attr device;
@@ -61,6 +66,7 @@ struct world {
 
 static inline struct setup world_defaults(void) {
     return (struct setup){.fabric = {.no_qp_ex = WORLD_NO_QP_EX},
+                          .device = {.iwarp = WORLD_IWARP},
                           .engine = {.wait_mode = DP_WAIT_BLOCK},
                           .send_depth = 32,
                           .data_window = 4,
@@ -121,7 +127,8 @@ static inline void side_open(struct world *w, struct side *s, const char *name) 
     struct dp_device_attr attr = {
         .max_inline = w->setup.max_inline,
         .max_sge = 2,
-        .max_msg_sz = w->setup.device.max_msg_sz ? w->setup.device.max_msg_sz : UINT64_C(1) << 31};
+        .max_msg_sz = w->setup.device.max_msg_sz ? w->setup.device.max_msg_sz : UINT64_C(1) << 31,
+        .iwarp = w->setup.device.iwarp};
     CHECK_EQ(dp_device_add(s->pd, sim_slow_ops(), &attr, &s->device), 0);
     CHECK_EQ(dp_cq_add(s->engine, s->device, s->cq, s->channel, w->setup.cq_depth, &s->dpcq), 0);
 }

@@ -49,11 +49,15 @@ void end_free(struct end *e) {
 }
 
 struct pair *pair_new(const struct sim_config *cfg) {
+    return pair_new_on(cfg, NULL);
+}
+
+struct pair *pair_new_on(const struct sim_config *cfg, const struct sim_device_attr *attr) {
     struct pair *p = calloc(1, sizeof(*p));
 
     CHECK(p);
     CHECK_EQ(sim_fabric_create(cfg, &p->f), 0);
-    CHECK_EQ(sim_device_create(p->f, "sim0", NULL, &p->dev), 0);
+    CHECK_EQ(sim_device_create(p->f, "sim0", attr, &p->dev), 0);
     CHECK_EQ(sim_pd_create(p->dev, &p->pd), 0);
     end_init(p, &p->a);
     end_init(p, &p->b);

@@ -57,6 +57,7 @@ struct pair {
 #define CQ_DEPTH 127 /* completions, as granted */
 
 struct pair *pair_new(const struct sim_config *cfg);
+struct pair *pair_new_on(const struct sim_config *cfg, const struct sim_device_attr *attr);
 /* Checks that nothing is left when all has been released. */
 void pair_free(struct pair *p);
 void end_init(struct pair *p, struct end *e);

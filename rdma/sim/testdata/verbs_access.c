@@ -152,6 +152,40 @@ static void reads_need_resources_on_both_sides(void) {
     pair_free(p);
 }
 
+/* A READ on a device into memory that the peer may not write. */
+static void read_into_private_memory(const struct sim_device_attr *attr, enum ibv_wc_status want) {
+    struct pair *p = pair_new_on(NULL, attr);
+    struct ibv_mr *mr;
+    struct ibv_wc wc;
+
+    CHECK_EQ(sim_mr_create(p->pd, p->a.buf, BUF, IBV_ACCESS_LOCAL_WRITE, &mr), 0);
+    struct ibv_sge sge = {at(&p->a, 0), 8, mr->lkey};
+    struct ibv_send_wr wr = {.sg_list = &sge,
+                             .num_sge = 1,
+                             .opcode = IBV_WR_RDMA_READ,
+                             .send_flags = IBV_SEND_SIGNALED,
+                             .wr.rdma = {at(&p->b, 0), p->b.mr->rkey}},
+                       *bad;
+    CHECK_EQ(ibv_post_send(p->a.qp, &wr, &bad), 0);
+    wc = poll_one(&p->a);
+    CHECK_EQ(wc.status, want);
+    CHECK_EQ(sim_mr_destroy(mr), 0);
+    pair_free(p);
+}
+
+static void on_iwarp_a_read_needs_memory_that_the_peer_may_write(void) {
+    const struct sim_device_attr iwarp = {.iwarp = true};
+    struct pair *p = pair_new_on(NULL, &iwarp);
+
+    read_into_private_memory(NULL, IBV_WC_SUCCESS);
+    read_into_private_memory(&iwarp, IBV_WC_LOC_PROT_ERR);
+    /* The buffers of a pair may be written by the other side. Their two keys are one. */
+    CHECK_EQ(p->b.mr->rkey, p->b.mr->lkey);
+    CHECK_EQ(post_rdma(&p->a, 1, IBV_WR_RDMA_READ, 0, 8, at(&p->b, 0), p->b.mr->rkey), 0);
+    expect(&p->a, 1, IBV_WC_SUCCESS);
+    pair_free(p);
+}
+
 const struct test verbs_access[] = {
     TEST(a_long_message_breaks_both_sides),
     TEST(a_message_above_the_ports_limit_is_refused_at_home),
@@ -159,6 +193,7 @@ const struct test verbs_access[] = {
     TEST(another_domains_key_is_refused),
     TEST(a_stale_key_is_refused),
     TEST(remote_access_is_checked),
+    TEST(on_iwarp_a_read_needs_memory_that_the_peer_may_write),
     TEST(reads_need_resources_on_both_sides),
     {0},
 };
