@@ -32,7 +32,9 @@ func TestSoftRoCETakesSendsByTheExtendedInterface(t *testing.T) {
 		got, err := end.Stats()
 		require.NoError(t, err)
 		require.EqualValues(t, n/10, got.Pushes)
-		require.Equal(t, got.Pushes, got.WRSends)
+		// One that finds no credit, or its connection being settled, goes the general way.
+		require.LessOrEqual(t, got.WRSends, got.Pushes)
+		require.Greater(t, got.WRSends, got.Pushes*9/10)
 	}
 	require.NoError(t, c.Close())
 	require.Empty(t, b.recv(t, s))
