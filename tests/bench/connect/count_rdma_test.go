@@ -11,14 +11,14 @@ import (
 // What a warm connection asks of the kernel from its beginning to its release may not grow
 // unnoticed. librdmacm alone takes 18 and 9 on the connecting side, 13 and 7 on the accepting one
 // (Debian 12's), and one thread that wakes nobody. How often the goroutines of libos sleep depends
-// on who is first, and on what else the machine does: 35 to 47 times on an idle one, 54 were seen on a
-// busy one.
+// on who is first, and on what else the machine does: those limits are loose, and for the quieter
+// cycles.
 func TestAWarmConnectionTakesNoMoreCallsThanRecorded(t *testing.T) {
 	in := build(t)
 	alone := [2]calls{{callCM: 18, callVerbs: 9}, {callCM: 13, callVerbs: 7}}
 	ours := [2]calls{
-		{callCM: 21, callVerbs: 15, callEvents: 70, callFutex: 70},
-		{callCM: 15, callVerbs: 18, callEvents: 70, callFutex: 70},
+		{callCM: 21, callVerbs: 15, callEvents: 45, callFutex: 45},
+		{callCM: 15, callVerbs: 18, callEvents: 45, callFutex: 45},
 	}
 	most := func(c contestant, side int) calls {
 		if c.bare {
@@ -59,9 +59,12 @@ func TestAWarmConnectionTakesNoMoreCallsThanRecorded(t *testing.T) {
 				all := medianCalls(end.cycles[warmUp:], cycle.all)
 				t.Logf("%s: %v, of these until established: %v", end.name, all,
 					medianCalls(end.cycles[warmUp:], func(c cycle) calls { return c.setUp }))
-				limit := most(end.who, side)
-				for _, kind := range []string{callCM, callVerbs, callEvents, callFutex} {
+				limit, quiet := most(end.who, side), quietCalls(end.cycles[warmUp:], cycle.all)
+				for _, kind := range []string{callCM, callVerbs} {
 					assert.LessOrEqual(t, all[kind], limit[kind], "%s, %s", kind, end.name)
+				}
+				for _, kind := range []string{callEvents, callFutex} {
+					assert.LessOrEqual(t, quiet[kind], limit[kind], "%s, %s", kind, end.name)
 				}
 			}
 		})

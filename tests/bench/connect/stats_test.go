@@ -58,3 +58,17 @@ func TestATraceIsCountedConnectionByConnection(t *testing.T) {
 	one := medianCalls(cycles[:1], func(c cycle) calls { return c.setUp })
 	assert.Equal(t, 7, one.total())
 }
+
+func TestTheQuieterCyclesAreThoseThatWereDisturbedLittle(t *testing.T) {
+	var cycles []cycle
+	for _, n := range []int{40, 41, 60, 42, 90} {
+		cycles = append(cycles, cycle{setUp: calls{callFutex: n, callCM: 15}})
+	}
+	assert.Equal(t, 42, medianCalls(cycles, cycle.all)[callFutex])
+	assert.Equal(t, 41, quietCalls(cycles, cycle.all)[callFutex])
+	assert.Equal(t, 15, quietCalls(cycles, cycle.all)[callCM])
+	for i := range cycles { // what all of them have more is seen
+		cycles[i].tearDown = calls{callFutex: 10}
+	}
+	assert.Equal(t, 51, quietCalls(cycles, cycle.all)[callFutex])
+}

@@ -117,13 +117,23 @@ func kindOf(name, args string) string {
 
 // medianCalls is the typical number of each kind; some calls come now and then.
 func medianCalls(cycles []cycle, part func(cycle) calls) calls {
+	return callsOf(cycles, part, func(s spread) float64 { return s.median })
+}
+
+// quietCalls is the number of each kind in cycles that were disturbed little: the lower quartile.
+// A busy machine puts the parts of a connection to sleep more often.
+func quietCalls(cycles []cycle, part func(cycle) calls) calls {
+	return callsOf(cycles, part, func(s spread) float64 { return s.low })
+}
+
+func callsOf(cycles []cycle, part func(cycle) calls, pick func(spread) float64) calls {
 	out := calls{}
 	for _, k := range callKinds {
 		var v []float64
 		for _, c := range cycles {
 			v = append(v, float64(part(c)[k]))
 		}
-		out[k] = int(spreadOf(v).median)
+		out[k] = int(pick(spreadOf(v)))
 	}
 	return out
 }
