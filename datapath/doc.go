@@ -12,7 +12,7 @@
 // librdmacm, or into libibverbs beyond the inline ones (rdma's); calls from C into Go.
 //
 // Where to read: datapath.h is the contract, structs.h the structures, internal.h who does what,
-// fast.h and fast_*.c what happens to nearly every message; the others are the
+// fast*.h and fast_*.c what happens to nearly every message; the others are the
 // general ways.
 // engine.c, device.c, qd.c and token.c keep the tables; poll.c takes completions, send.c
 // and recv.c act on them by the rules of wire/, rendezvous.c fetches large messages, close.c ends connections, conn.c begins

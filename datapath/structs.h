@@ -196,8 +196,7 @@ struct dp_conn {
         uint64_t again;  /* and at the last that was not the first since it changed */
         uint32_t pushed; /* such pushes, when again is as activity */
         struct ibv_cq *cq;
-        struct ibv_qp_ex
-            *qpx; /* the extended interface of qp, or NULL: post_send takes its place */
+        struct ibv_qp_ex *qpx; /* of qp, for sends; NULL: post_send takes its place */
         struct {
             enum demi_opcode opcode;
             int32_t qd;

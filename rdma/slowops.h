@@ -2,11 +2,11 @@
  * The slow operations that the data plane needs on verbs objects.
  *
  * The data plane calls post_send, post_recv, poll_cq and req_notify_cq through the
- * public ctx->ops of an ibv_context, which works on a provider and on a simulated
- * device alike. The operations below go through private parts of libibverbs and would
- * crash on an ibv_context that libibverbs did not make, so whoever made the objects
- * hands the data plane this table with them: package rdma for hardware and Soft-RoCE,
- * package rdma/sim for the in-process fabric.
+ * public ctx->ops of an ibv_context, and ibv_wr_start(3) and others through a struct
+ * ibv_qp_ex, which works on a provider and on a simulated device alike. The operations below go
+ * through private parts of libibverbs and would crash on an ibv_context that libibverbs did not
+ * make, so whoever made the objects hands the data plane this table with them: package rdma for
+ * hardware and Soft-RoCE, package rdma/sim for the in-process fabric.
  *
  * Every function returns 0 or a positive errno, may be called from any thread, and
  * never keeps a pointer that it was given beyond the life of the object it belongs to.

@@ -37,7 +37,8 @@ struct sim_fabric;
 /* ---- Fabric ------------------------------------------------------------------------ */
 
 enum sim_delivery {
-    /* A work request takes effect within ibv_post_send, or when its receive is posted. */
+    /* A work request takes effect within ibv_post_send or ibv_wr_complete, or when its receive is
+       posted. */
     SIM_DELIVER_NOW = 0,
     /*
      * Work requests wait; each poll of any CQ carries out a random number of steps (the
@@ -83,7 +84,7 @@ struct sim_census {
     uint64_t cq_overruns;    /* completions dropped because a CQ was full */
     uint64_t rnr_naks;       /* sends that found no receive, each counted once */
     uint64_t unacked_events; /* CQ events taken and not acknowledged */
-    uint64_t post_sends;     /* calls of ibv_post_send */
+    uint64_t post_sends;     /* calls of ibv_post_send and ibv_wr_complete */
     uint64_t send_wrs;       /* work requests in them */
     uint64_t post_recvs;     /* calls of ibv_post_recv */
     uint64_t recv_wrs;       /* work requests in them */
