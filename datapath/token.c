@@ -111,12 +111,25 @@ int dp_token_complete_quietly(demi_qtoken_t qt, enum demi_opcode op, int64_t ret
     return complete(qt, op, ret, ares, true);
 }
 
+static bool sets_up(const struct qt_slot *s) {
+    return s->opcode == DEMI_OPC_CONNECT || s->opcode == DEMI_OPC_ACCEPT;
+}
+
+bool dp_tokens_set_up(struct dp_engine *e, const demi_qtoken_t *qts, int n) {
+    for (int i = 0; qts && i < n; i++) {
+        const struct qt_slot *s = qt_lookup(&e->tokens, qts[i]);
+        if (!s || qt_state(s) != QT_PENDING || !sets_up(s))
+            return false;
+    }
+    return qts && n > 0;
+}
+
 bool dp_token_sets_up(demi_qtoken_t qt) {
     struct dp_engine *e;
     struct qt_slot *s = lock_token(qt, &e);
     if (!s)
         return false;
-    bool yes = s->opcode == DEMI_OPC_CONNECT || s->opcode == DEMI_OPC_ACCEPT;
+    bool yes = sets_up(s);
     dp_unlock(e);
     return yes;
 }
