@@ -1,7 +1,10 @@
 #include "cm_shim.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "taken_shim.h"
 
 /* The library's result, 0 or -1 with errno, as a positive errno. */
 static int result(int rc) {
@@ -16,21 +19,18 @@ int catmint_create_event_channel(struct rdma_event_channel **out) {
     return *out != NULL ? 0 : result(-1);
 }
 
-int catmint_get_cm_event(struct rdma_event_channel *channel, struct catmint_cm_event *out) {
-    struct rdma_cm_event *ev;
-    const struct rdma_conn_param *param;
+/* Copies an event and does what it asks of a queue pair; false: nobody is to be told of it. */
+static bool take_event(const struct rdma_cm_event *ev, int err, struct catmint_cm_event *out) {
+    const struct rdma_conn_param *param = &ev->param.conn;
+    bool request = ev->event == RDMA_CM_EVENT_CONNECT_REQUEST;
 
-    errno = 0;
-    if (rdma_get_cm_event(channel, &ev) != 0)
-        return result(-1);
     out->id = ev->id;
-    out->listen_id = ev->event == RDMA_CM_EVENT_CONNECT_REQUEST ? ev->listen_id : NULL;
+    out->listen_id = request ? ev->listen_id : NULL;
     out->type = (int)ev->event;
     out->status = ev->status;
     /* A step that the library takes by itself reports -1 and leaves the reason in errno. */
-    if (ev->status == -1 && errno > 0)
-        out->status = -errno;
-    param = &ev->param.conn;
+    if (ev->status == -1 && err > 0)
+        out->status = -err;
     out->responder_resources = param->responder_resources;
     out->initiator_depth = param->initiator_depth;
     out->private_data_len = 0;
@@ -38,7 +38,22 @@ int catmint_get_cm_event(struct rdma_event_channel *channel, struct catmint_cm_e
         out->private_data_len = param->private_data_len;
         memcpy(out->private_data, param->private_data, param->private_data_len);
     }
-    (void)rdma_ack_cm_event(ev);
+    if (request)
+        ev->id->context = NULL; /* the library copies the listener's */
+    return catmint_taken_event(ev->id, &out->type, &out->status);
+}
+
+int catmint_get_cm_event(struct rdma_event_channel *channel, struct catmint_cm_event *out) {
+    struct rdma_cm_event *ev;
+    bool tell;
+
+    do {
+        errno = 0;
+        if (rdma_get_cm_event(channel, &ev) != 0)
+            return result(-1);
+        tell = take_event(ev, errno, out);
+        (void)rdma_ack_cm_event(ev);
+    } while (!tell);
     return 0;
 }
 
@@ -47,7 +62,12 @@ int catmint_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **ou
 }
 
 int catmint_destroy_id(struct rdma_cm_id *id) {
-    return result(rdma_destroy_id(id));
+    struct catmint_taken_qp *taken = id->context;
+    int rc = result(rdma_destroy_id(id));
+
+    if (rc == 0)
+        free(taken);
+    return rc;
 }
 
 /* Copies an address into storage of ours; EINVAL if its length is out of bounds. */
@@ -101,21 +121,39 @@ static struct rdma_conn_param conn_param(const struct catmint_conn_param *param,
     };
 }
 
+/* Notes the timers that an end of ours wants, if we move its queue pair. */
+static struct catmint_taken_qp *taken(struct rdma_cm_id *id,
+                                      const struct catmint_conn_param *param) {
+    struct catmint_taken_qp *t = catmint_taken(id);
+
+    if (t != NULL) {
+        t->ack_timeout = param->ack_timeout;
+        t->min_rnr_timer = param->min_rnr_timer;
+    }
+    return t;
+}
+
 int catmint_connect(struct rdma_cm_id *id, const struct catmint_conn_param *param,
                     const void *private_data, uint8_t private_data_len) {
     struct rdma_conn_param p = conn_param(param, private_data, private_data_len);
+    const struct catmint_taken_qp *t = taken(id, param);
 
-    if (id->verbs == NULL || id->qp == NULL)
+    if (id->verbs == NULL || (id->qp == NULL && t == NULL))
         return EINVAL;
+    if (t != NULL)
+        p.qp_num = t->qp->qp_num;
     return result(rdma_connect(id, &p));
 }
 
 int catmint_accept(struct rdma_cm_id *id, const struct catmint_conn_param *param,
                    const void *private_data, uint8_t private_data_len) {
     struct rdma_conn_param p = conn_param(param, private_data, private_data_len);
+    struct catmint_taken_qp *t = taken(id, param);
 
-    if (id->verbs == NULL || id->qp == NULL)
+    if (id->verbs == NULL || (id->qp == NULL && t == NULL))
         return EINVAL;
+    if (t != NULL)
+        return catmint_taken_accept(id, t, &p);
     return result(rdma_accept(id, &p));
 }
 
@@ -124,6 +162,10 @@ int catmint_reject(struct rdma_cm_id *id, const void *private_data, uint8_t priv
 }
 
 int catmint_disconnect(struct rdma_cm_id *id) {
+    struct catmint_taken_qp *t = catmint_taken(id);
+
+    if (t != NULL)
+        return catmint_taken_disconnect(id, t);
     return result(rdma_disconnect(id));
 }
 

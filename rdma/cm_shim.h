@@ -31,6 +31,9 @@ struct catmint_conn_param {
     uint8_t initiator_depth;
     uint8_t retry_count;
     uint8_t rnr_retry_count;
+    /* Codes, 0 for CM's own; of a queue pair that the id has taken, see taken_shim.h. */
+    uint8_t ack_timeout;
+    uint8_t min_rnr_timer;
 };
 
 int catmint_create_event_channel(struct rdma_event_channel **out);

@@ -29,6 +29,9 @@ const (
 	MaxRejectPrivateData  = 148
 )
 
+// maxTimerCode is the largest code of an ACK timeout and of an RNR timer: both have five bits.
+const maxTimerCode = 31
+
 // cmID implements [ID] with an rdma_cm_id.
 type cmID struct {
 	ch  *eventChannel
@@ -184,8 +187,8 @@ func (id *cmID) Listen(backlog int) error {
 	return id.learn()
 }
 
-// Connect implements [ID]. EINVAL: no queue pair, too much private data, or more
-// responder resources or initiator depth than the device has.
+// Connect implements [ID]. EINVAL: no queue pair, too much private data, a timer code above 31,
+// or more responder resources or initiator depth than the device has.
 func (id *cmID) Connect(p ConnParam) error {
 	return id.exchange("connect", p, MaxRequestPrivateData,
 		func(cp *C.struct_catmint_conn_param, pd unsafe.Pointer, n C.uint8_t) C.int {
@@ -204,7 +207,7 @@ func (id *cmID) Accept(p ConnParam) error {
 func (id *cmID) exchange(name string, p ConnParam, room int,
 	f func(*C.struct_catmint_conn_param, unsafe.Pointer, C.uint8_t) C.int,
 ) error {
-	if len(p.PrivateData) > room {
+	if len(p.PrivateData) > room || p.AckTimeout > maxTimerCode || p.MinRNRTimer > maxTimerCode {
 		return errnoError(name, id.deviceName(), int(syscall.EINVAL))
 	}
 	cp := C.struct_catmint_conn_param{
@@ -212,6 +215,8 @@ func (id *cmID) exchange(name string, p ConnParam, room int,
 		initiator_depth:     C.uint8_t(p.InitiatorDepth),
 		retry_count:         C.uint8_t(p.RetryCount),
 		rnr_retry_count:     C.uint8_t(p.RNRRetryCount),
+		ack_timeout:         C.uint8_t(p.AckTimeout),
+		min_rnr_timer:       C.uint8_t(p.MinRNRTimer),
 	}
 	data := bytes.Clone(p.PrivateData)
 	return id.op(name, func() C.int {

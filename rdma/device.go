@@ -17,6 +17,7 @@ type device struct {
 	name    string
 	ctx     *C.struct_ibv_context
 	attr    DeviceAttr
+	links   []LinkLayer // of its ports
 	removed chan struct{}
 
 	// Guarded by the registry's lock.
@@ -41,6 +42,11 @@ func (d *device) Attr() DeviceAttr { return d.attr }
 
 // Removed implements [Device].
 func (d *device) Removed() <-chan struct{} { return d.removed }
+
+// ethernet tells whether a port, counted from 1, is known to be one of Ethernet.
+func (d *device) ethernet(port int) bool {
+	return port >= 1 && port <= len(d.links) && d.links[port-1] == LinkLayerEthernet
+}
 
 func (d *device) markRemoved() { d.removeOnce.Do(func() { close(d.removed) }) }
 
@@ -125,6 +131,19 @@ func queryDevice(ctx *C.struct_ibv_context) (DeviceAttr, error) {
 	attr := goDeviceAttr(&c)
 	attr.Transport = TransportType(ctx.device.transport_type)
 	return attr, nil
+}
+
+// queryLinks reads the link layers of the ports of an open context; of one that does not say it,
+// it is unspecified.
+func queryLinks(ctx *C.struct_ibv_context, ports int) []LinkLayer {
+	links := make([]LinkLayer, ports)
+	for i := range links {
+		var c C.struct_ibv_port_attr
+		if C.catmint_query_port(ctx, C.uint8_t(i+1), &c) == 0 {
+			links[i] = LinkLayer(c.link_layer)
+		}
+	}
+	return links
 }
 
 func deviceName(dev *C.struct_ibv_device) string { return C.GoString(C.ibv_get_device_name(dev)) }

@@ -93,6 +93,10 @@ type ConnParam struct {
 	InitiatorDepth     uint8  // READs that we have under way at once
 	RetryCount         uint8  // 0..7; use 6 or less (Soft-RoCE takes 7 as for ever)
 	RNRRetryCount      uint8  // 0..7; 7 is for ever
+	// Timers of our end, for a queue pair that the id has taken; others, and devices of
+	// iWARP, ignore them. Codes up to 31 (EINVAL).
+	AckTimeout  uint8 // 4.096 us * 2^AckTimeout; 0 is CM's own
+	MinRNRTimer uint8 // 12 is 0.64 ms; 0 is CM's own, which is 655 ms
 }
 
 // ID is an rdma_cm_id. All methods but LocalAddr, RemoteAddr, Device and Port belong to
@@ -112,8 +116,9 @@ type ID interface {
 	// its route.
 	CreateQP(pd PD, attr QPInitAttr) (QP, error)
 	// TakeQP makes a queue pair of Device.CreateQP the id's own, as if CreateQP had made
-	// it, without a system call. It must be of the id's device and port, in INIT, and no
-	// other id's (EINVAL). From now on its Close belongs to the loop.
+	// it, without a system call; ConnParam may set timers of it besides. It must be of the
+	// id's device and port, in INIT, and no other id's (EINVAL). From now on its Close
+	// belongs to the loop.
 	TakeQP(qp QP) error
 	Connect(ConnParam) error
 	Listen(backlog int) error

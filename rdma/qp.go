@@ -1,5 +1,6 @@
 package rdma
 
+// #include "taken_shim.h"
 // #include "verbs_shim.h"
 import "C"
 
@@ -52,7 +53,7 @@ func (id *cmID) CreateQP(pd PD, attr QPInitAttr) (QP, error) {
 }
 
 // CreateQP implements [Device] with ibv_create_qp(3) and ibv_modify_qp(3). Its P_Key index
-// is 0 until CM connects it: CM sets its own attributes before each state.
+// is 0 until CM connects it.
 //
 // Errors: EINVAL without such a port, or with a PD or CQ that is not of this device; the
 // others are those of CreateQP of an id.
@@ -127,9 +128,10 @@ func cBool(b bool) C.int {
 	return 0
 }
 
-// TakeQP implements [ID]: librdmacm moves the queue pair that its id names.
+// TakeQP implements [ID], see taken_shim.h. On Ethernet index 0, with which the queue pair was
+// made, is that of the only P_Key.
 //
-// Errors: EBADF if one of the two is closed; EINVAL without a device, with a second queue
+// Errors: ENOMEM; EBADF if one of the two is closed; EINVAL without a device, with a second queue
 // pair, or for a queue pair of another device or port, or one that an id has taken.
 func (id *cmID) TakeQP(q QP) error {
 	const op = "take queue pair"
@@ -151,7 +153,9 @@ func (id *cmID) TakeQP(q QP) error {
 	case dev == nil || qp.dev != dev || qp.port != port || qp.id != nil:
 		return errnoError(op, id.deviceName(), int(syscall.EINVAL))
 	}
-	C.catmint_take_qp(id.c, qp.c)
+	if errno := C.catmint_take_qp(id.c, qp.c, cBool(!dev.ethernet(port))); errno != 0 {
+		return errnoError(op, id.deviceName(), int(errno))
+	}
 	qp.id, id.qp = id, qp
 	return nil
 }
@@ -208,10 +212,11 @@ func (qp *queuePair) SetError() error {
 // accounted for: they may still lie in the completion queue.
 func (qp *queuePair) Close() error {
 	return qp.close("destroy queue pair", qp.dev.name, func() int {
+		var id *C.struct_rdma_cm_id
 		if qp.id != nil {
-			return int(C.catmint_destroy_qp(qp.id.c))
+			id = qp.id.c
 		}
-		return int(C.catmint_destroy_free_qp(qp.c))
+		return int(C.catmint_destroy_qp(id, qp.c))
 	}, func() {
 		if qp.id != nil {
 			qp.id.qp = nil

@@ -97,6 +97,7 @@ func (r *deviceRegistry) get(ctx *C.struct_ibv_context, local netip.Addr) (*devi
 			name:     deviceName(ctx.device),
 			ctx:      ctx,
 			attr:     attr,
+			links:    queryLinks(ctx, attr.NumPorts),
 			removed:  make(chan struct{}),
 			handlers: make(map[int]func(AsyncEvent)),
 		}

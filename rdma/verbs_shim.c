@@ -7,6 +7,8 @@
 
 #include <rdma/rdma_cma.h>
 
+#include "taken_shim.h"
+
 /* errno after a call that answered with NULL or -1. */
 static int failed(void) {
     return errno > 0 ? errno : EIO;
@@ -126,15 +128,16 @@ int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, const struct cat
     return create_rc_qp(id, pd, init, cap, out, ex);
 }
 
-int catmint_destroy_qp(struct rdma_cm_id *id) {
-    int rc;
+int catmint_destroy_qp(struct rdma_cm_id *id, struct ibv_qp *qp) {
+    int rc = result(ibv_destroy_qp(qp));
 
-    if (id->qp == NULL)
-        return 0;
-    rc = result(ibv_destroy_qp(id->qp));
-    if (rc == 0)
+    if (rc != 0 || id == NULL)
+        return rc;
+    if (id->qp == qp)
         id->qp = NULL;
-    return rc;
+    else
+        catmint_untake_qp(id);
+    return 0;
 }
 
 int catmint_create_free_qp(struct ibv_pd *pd, uint8_t port, const struct catmint_qp_init *init,
@@ -149,15 +152,6 @@ int catmint_create_free_qp(struct ibv_pd *pd, uint8_t port, const struct catmint
     if (rc != 0)
         (void)ibv_destroy_qp(*out);
     return rc;
-}
-
-int catmint_destroy_free_qp(struct ibv_qp *qp) {
-    return result(ibv_destroy_qp(qp));
-}
-
-void catmint_take_qp(struct rdma_cm_id *id, struct ibv_qp *qp) {
-    id->pd = qp->pd; /* as rdma_create_qp leaves them */
-    id->qp = qp;
 }
 
 int catmint_query_qp_state(struct ibv_qp *qp, int *state) {

@@ -42,14 +42,11 @@ struct catmint_qp_init {
  */
 int catmint_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, const struct catmint_qp_init *init,
                       struct ibv_qp_cap *cap, struct ibv_qp **out, struct ibv_qp_ex **ex);
-/* Destroys the queue pair of id and takes it off the id. */
-int catmint_destroy_qp(struct rdma_cm_id *id);
-/* The same without an id: makes one that is in INIT for a port, destroys it. */
+/* The same without an id: makes one that is in INIT for a port. */
 int catmint_create_free_qp(struct ibv_pd *pd, uint8_t port, const struct catmint_qp_init *init,
                            struct ibv_qp_cap *cap, struct ibv_qp **out, struct ibv_qp_ex **ex);
-int catmint_destroy_free_qp(struct ibv_qp *qp);
-/* Makes a queue pair that is in INIT the id's own. */
-void catmint_take_qp(struct rdma_cm_id *id, struct ibv_qp *qp);
+/* Destroys a queue pair and takes it off the id that owns it; id is NULL if none does. */
+int catmint_destroy_qp(struct rdma_cm_id *id, struct ibv_qp *qp);
 int catmint_query_qp_state(struct ibv_qp *qp, int *state);
 int catmint_set_min_rnr_timer(struct ibv_qp *qp, uint8_t code);
 int catmint_set_qp_error(struct ibv_qp *qp);

@@ -203,6 +203,9 @@ func TestStepsOutOfOrderAreInvalid(t *testing.T) {
 	big := param("")
 	big.PrivateData = make([]byte, 57)
 	require.Equal(t, syscall.EINVAL, errnoOf(id.Connect(big)))
+	for _, late := range []rdma.ConnParam{{AckTimeout: 32}, {MinRNRTimer: 32}} {
+		require.Equal(t, syscall.EINVAL, errnoOf(id.Connect(late)))
+	}
 	deep := param("")
 	deep.InitiatorDepth = 200
 	require.Equal(t, syscall.EINVAL, errnoOf(id.Connect(deep)), "more than the device has")

@@ -19,6 +19,9 @@ const (
 	TimewaitPeriod = 2 * ResponseTimeout
 )
 
+// maxTimerCode is the largest code of an ACK timeout and of an RNR timer.
+const maxTimerCode = 31
+
 // cmState is the state of one side of a connection: IBTA volume 1, section 12.9.7.
 type cmState int
 
@@ -48,6 +51,7 @@ type endpoint struct {
 	qpn                       uint32
 	path                      path
 	retryCount, rnrRetryCount uint8 // as we tell the peer
+	ackTimeout, minRNRTimer   uint8 // that we want at our end, 0 for CM's own
 }
 
 func (ep *endpoint) net() *Network { return ep.host.net }
@@ -164,11 +168,12 @@ func (i *id) check(p rdma.ConnParam, room int) (rdma.ConnParam, bool) {
 	}
 	p.PrivateData = slices.Clone(p.PrivateData)
 	return p, len(p.PrivateData) <= room && p.ResponderResources <= most &&
-		p.InitiatorDepth <= most && p.RetryCount <= 7 && p.RNRRetryCount <= 7
+		p.InitiatorDepth <= most && p.RetryCount <= 7 && p.RNRRetryCount <= 7 &&
+		p.AckTimeout <= maxTimerCode && p.MinRNRTimer <= maxTimerCode
 }
 
 // Connect implements [rdma.ID]. EINVAL: the route is not resolved, there is no queue pair,
-// too much private data, or more READs than the device has room for.
+// too much private data, a timer code above 31, or more READs than the device has room for.
 func (i *id) Connect(param rdma.ConnParam) error {
 	const op = "connect"
 	defer i.lock()()
@@ -185,6 +190,7 @@ func (i *id) Connect(param rdma.ConnParam) error {
 	ep := &endpoint{
 		host: i.host(), id: i, state: cmReqSent, qpn: i.qp.num,
 		retryCount: p.RetryCount, rnrRetryCount: p.RNRRetryCount,
+		ackTimeout: p.AckTimeout, minRNRTimer: p.MinRNRTimer,
 	}
 	i.ep = ep
 	i.state = connecting
@@ -220,7 +226,8 @@ func (i *id) Accept(param rdma.ConnParam) error {
 		return i.fail(op, syscall.EINVAL)
 	}
 	ep.path.responderResources, ep.path.initDepth = p.ResponderResources, p.InitiatorDepth
-	ep.path.ackTimeout = i.ackTimeout
+	ep.ackTimeout, ep.minRNRTimer = p.AckTimeout, p.MinRNRTimer
+	ep.setTimers()
 	ep.qpn, ep.rnrRetryCount = i.qp.num, p.RNRRetryCount
 	if errno := i.qp.connect(ep.path); errno != 0 {
 		_ = i.qp.SetError()
@@ -240,6 +247,19 @@ func (i *id) Accept(param rdma.ConnParam) error {
 		},
 	})
 	return nil
+}
+
+// setTimers chooses the timers of our end. CM's own RNR timer is 0, and all there is for a queue
+// pair that the id has made.
+func (ep *endpoint) setTimers() {
+	ep.path.ackTimeout, ep.path.minRNRTimer = ep.id.ackTimeout, 0
+	if !ep.id.qp.taken {
+		return
+	}
+	if ep.ackTimeout != 0 {
+		ep.path.ackTimeout = ep.ackTimeout
+	}
+	ep.path.minRNRTimer = ep.minRNRTimer
 }
 
 // Reject implements [rdma.ID]. EINVAL: not a pending request.

@@ -33,18 +33,39 @@ func TestQueuePairsMadeAheadConnect(t *testing.T) {
 	require.Equal(t, syscall.EINVAL, errnoOf(id.TakeQP(active)), "an id has one queue pair")
 	require.NoError(t, id.ResolveRoute(time.Second))
 	client.expect(rdma.RouteResolved)
-	require.NoError(t, id.Connect(param("hello")))
+	request, reply := param("hello"), param("welcome")
+	request.AckTimeout, request.MinRNRTimer = 14, 12
+	require.NoError(t, id.Connect(request))
 	ev := server.expect(rdma.ConnectRequest)
 	t.Cleanup(func() { require.NoError(t, ev.ID.Close()) })
 	require.Equal(t, syscall.EINVAL, errnoOf(ev.ID.TakeQP(active)), "a queue pair has one id")
 	passive := make1(ev.ID.Device())
 	require.NoError(t, ev.ID.TakeQP(passive))
-	require.NoError(t, ev.ID.Accept(param("welcome")))
+	require.NoError(t, ev.ID.Accept(reply))
 	client.expect(rdma.Established)
 	server.expect(rdma.Established)
 	require.Equal(t, rdma.QPRTS, state(t, active))
 	require.Equal(t, rdma.QPRTS, state(t, passive))
 	require.Equal(t, syscall.EBUSY, errnoOf(id.Close()))
+	ours, theirs := w.client.QPs()[0].Stats(), w.server.QPs()[0].Stats()
+	require.Equal(t, []uint8{14, 12}, []uint8{ours.AckTimeout, ours.MinRNRTimer})
+	require.Equal(t, []uint8{18, 0}, []uint8{theirs.AckTimeout, theirs.MinRNRTimer}, "it has not asked")
+}
+
+func TestTimersOfAQueuePairThatTheIDHasMadeAreCMs(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	server, client := w.loop(w.server), w.loop(w.client)
+	l := server.listen("10.0.0.1:1", 16)
+	p := param("")
+	p.AckTimeout, p.MinRNRTimer = 14, 12
+	require.NoError(t, client.resolved(l.LocalAddr()).id.Connect(p))
+	s, _ := server.request()
+	require.NoError(t, s.id.Accept(p))
+	client.expect(rdma.Established)
+	for _, h := range []*sim.Host{w.client, w.server} {
+		got := h.QPs()[0].Stats()
+		require.Equal(t, []uint8{18, 0}, []uint8{got.AckTimeout, got.MinRNRTimer})
+	}
 }
 
 func TestAQueuePairOfAnotherDeviceIsNotTaken(t *testing.T) {

@@ -196,7 +196,7 @@ func (i *id) TakeQP(q rdma.QP) error {
 	if !qp.isOpen() {
 		return i.fail(op, syscall.EBADF)
 	}
-	qp.id, i.qp = i, qp
+	qp.id, i.qp, qp.taken = i, qp, true
 	return nil
 }
 
@@ -290,7 +290,7 @@ func (i *id) SetTOS(uint8) error { return i.setOption(func() bool { return true 
 // SetAckTimeout implements [rdma.ID]. EINVAL: above 31.
 func (i *id) SetAckTimeout(timeout uint8) error {
 	return i.setOption(func() bool {
-		ok := timeout <= 31
+		ok := timeout <= maxTimerCode
 		if ok {
 			i.ackTimeout = timeout
 		}

@@ -113,7 +113,7 @@ type QPStats struct {
 	SendWaiting              int // work requests that have not taken effect
 	RNRNaks                  uint64
 	WaitingRNR, WaitingPeer  bool
-	MinRNRTimer              uint8 // its code
+	MinRNRTimer, AckTimeout  uint8 // their codes
 	RetryCount, RNRRetry     uint8
 	MaxRdAtomic, MaxDestRead uint8
 }
@@ -130,7 +130,7 @@ func (qp *QP) Stats() QPStats {
 		SendQueued: int(s.send_queued), RecvQueued: int(s.recv_queued),
 		SendWaiting: int(s.send_waiting), RNRNaks: uint64(s.rnr_naks),
 		WaitingRNR: bool(s.waiting_rnr), WaitingPeer: bool(s.waiting_peer),
-		MinRNRTimer: uint8(a.min_rnr_timer), RetryCount: uint8(a.retry_cnt),
+		MinRNRTimer: uint8(a.min_rnr_timer), AckTimeout: uint8(a.timeout), RetryCount: uint8(a.retry_cnt),
 		RNRRetry: uint8(a.rnr_retry), MaxRdAtomic: uint8(a.max_rd_atomic),
 		MaxDestRead: uint8(a.max_dest_rd_atomic),
 	}

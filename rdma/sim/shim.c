@@ -39,6 +39,7 @@ int sim_shim_connect_qp(struct ibv_qp *qp, const struct sim_shim_path *path) {
         .path_mtu = IBV_MTU_1024,
         .dest_qp_num = path->dest_qpn,
         .max_dest_rd_atomic = path->responder_resources,
+        .min_rnr_timer = path->min_rnr_timer,
         .qp_access_flags = IBV_ACCESS_REMOTE_WRITE,
     };
     int err;

@@ -20,10 +20,10 @@ struct sim_shim_path {
     uint32_t dest_qpn;
     uint8_t responder_resources, initiator_depth;
     uint8_t retry_count, rnr_retry_count;
-    uint8_t ack_timeout;
+    uint8_t ack_timeout, min_rnr_timer;
 };
 
-/* INIT to RTR to RTS with the attributes that rdma_cm uses; min_rnr_timer is 0. */
+/* INIT to RTR to RTS with the attributes that rdma_cm uses. */
 int sim_shim_connect_qp(struct ibv_qp *qp, const struct sim_shim_path *path);
 int sim_shim_set_min_rnr_timer(struct ibv_qp *qp, uint8_t code);
 int sim_shim_qp_state(struct ibv_qp *qp);

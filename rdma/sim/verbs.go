@@ -169,12 +169,13 @@ func (cq *completionQueue) Close() error {
 // queuePair implements [rdma.QP].
 type queuePair struct {
 	object
-	id   *id // that owns it, nil while none does; guarded by the network's mu
-	dev  *device
-	c    *C.struct_ibv_qp
-	ex   *C.struct_ibv_qp_ex // nil: none
-	num  uint32
-	caps rdma.QPCaps
+	id    *id  // that owns it, nil while none does; guarded by the network's mu
+	taken bool // by that id, which has not made it; likewise
+	dev   *device
+	c     *C.struct_ibv_qp
+	ex    *C.struct_ibv_qp_ex // nil: none
+	num   uint32
+	caps  rdma.QPCaps
 }
 
 // CreateQP implements [rdma.Device]. EINVAL: no such port, or a PD or CQ of another device;
@@ -291,7 +292,7 @@ type path struct {
 	destQPN                       uint32
 	responderResources, initDepth uint8
 	retryCount, rnrRetryCount     uint8
-	ackTimeout                    uint8
+	ackTimeout, minRNRTimer       uint8
 }
 
 // connect moves the queue pair from INIT to RTS.
@@ -303,6 +304,7 @@ func (qp *queuePair) connect(p path) syscall.Errno {
 		retry_count:         C.uint8_t(p.retryCount),
 		rnr_retry_count:     C.uint8_t(p.rnrRetryCount),
 		ack_timeout:         C.uint8_t(p.ackTimeout),
+		min_rnr_timer:       C.uint8_t(p.minRNRTimer),
 	}
 	err := qp.use("connect queue pair", qp.dev.cfg.Name,
 		func() C.int { return C.sim_shim_connect_qp(qp.c, &c) })

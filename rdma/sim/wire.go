@@ -86,8 +86,8 @@ func zoned(a netip.AddrPort, dev *device) netip.AddrPort {
 	return netip.AddrPortFrom(addr, a.Port())
 }
 
-// reply is the arrival of a REP at the active side. librdmacm connects the queue pair when
-// the event is taken, and only then answers with RTU.
+// reply is the arrival of a REP at the active side. Who takes the event connects the queue pair,
+// and only then answers with RTU.
 func (ep *endpoint) reply(from *endpoint, p rdma.ConnParam) {
 	switch ep.state {
 	case cmReqSent:
@@ -114,7 +114,8 @@ func (ep *endpoint) reply(from *endpoint, p rdma.ConnParam) {
 	}, ep.takeResponse)
 }
 
-// takeResponse is librdmacm's part when a CONNECT_RESPONSE is fetched.
+// takeResponse is the part of librdmacm when a CONNECT_RESPONSE is fetched, or of package rdma if
+// the id has taken its queue pair.
 func (ep *endpoint) takeResponse(ev *rdma.Event) bool {
 	i := ep.id
 	if i == nil {
@@ -126,7 +127,7 @@ func (ep *endpoint) takeResponse(ev *rdma.Event) bool {
 	if ep.state != cmRepRcvd {
 		return false // rejected meanwhile: REJECTED follows
 	}
-	ep.path.ackTimeout = i.ackTimeout
+	ep.setTimers()
 	if errno := i.qp.connect(ep.path); errno != 0 {
 		_ = i.qp.SetError()
 		i.connectError = true

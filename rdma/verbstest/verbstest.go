@@ -70,6 +70,11 @@ package verbstest
 //     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_SQD, .en_sqd_async_notify = 1};
 //     return ops->modify_qp(qp, &attr, IBV_QP_STATE | IBV_QP_EN_SQD_ASYNC_NOTIFY);
 // }
+// static int query(struct ibv_qp *qp, struct ibv_qp_attr *attr)
+// {
+//     struct ibv_qp_init_attr init;
+//     return ibv_query_qp(qp, attr, (1 << 21) - 1, &init);
+// }
 import "C"
 
 import (
@@ -185,6 +190,40 @@ func SetError(f rdma.Fabric, qp rdma.QP) error {
 // DrainSendQueue moves qp from RTS to SQD and asks for the event SQ_DRAINED.
 func DrainSendQueue(f rdma.Fabric, qp rdma.QP) error {
 	return errno(C.drain((*C.struct_rdma_slow_ops)(f.SlowOps()), (*C.struct_ibv_qp)(qp.Handle())))
+}
+
+// Attr is what a connected queue pair has been told, but for numbers that differ from one to the
+// next. Values are codes of ibv_modify_qp(3).
+type Attr struct {
+	Access                     uint32
+	PathMTU                    rdma.MTU
+	PKeyIndex                  uint16
+	Port                       uint8
+	MaxDestRdAtomic            uint8
+	MaxRdAtomic                uint8
+	MinRNRTimer, Timeout       uint8
+	RetryCount, RNRRetry       uint8
+	Global, SGIDIndex          uint8
+	SL, HopLimit, TrafficClass uint8
+	DGID                       [16]byte
+}
+
+// QueryQP asks for the attributes of a queue pair of hardware or Soft-RoCE, with ibv_query_qp(3),
+// which knows no other.
+func QueryQP(qp rdma.QP) (Attr, error) {
+	var a C.struct_ibv_qp_attr
+	err := errno(C.query((*C.struct_ibv_qp)(qp.Handle()), &a))
+	g := &a.ah_attr.grh
+	return Attr{
+		Access: uint32(a.qp_access_flags), PathMTU: rdma.MTU(a.path_mtu),
+		PKeyIndex: uint16(a.pkey_index), Port: uint8(a.port_num),
+		MaxDestRdAtomic: uint8(a.max_dest_rd_atomic), MaxRdAtomic: uint8(a.max_rd_atomic),
+		MinRNRTimer: uint8(a.min_rnr_timer), Timeout: uint8(a.timeout),
+		RetryCount: uint8(a.retry_cnt), RNRRetry: uint8(a.rnr_retry),
+		Global: uint8(a.ah_attr.is_global), SGIDIndex: uint8(g.sgid_index),
+		SL: uint8(a.ah_attr.sl), HopLimit: uint8(g.hop_limit), TrafficClass: uint8(g.traffic_class),
+		DGID: [16]byte(C.GoBytes(unsafe.Pointer(&g.dgid), 16)),
+	}, err
 }
 
 func errno(rc C.int) error {
