@@ -300,10 +300,14 @@ func (c *conn) bindID(id rdma.ID) error {
 	return err
 }
 
-// resolveAddr has the address resolved, and sets meanwhile what the route must know.
+// resolveAddr has the address resolved, and sets meanwhile what the route of a raw connection must
+// know: a socket's ACK timeout is its queue pair's, see ConnParam.
 func (c *conn) resolveAddr() error {
 	if err := c.id.ResolveAddr(netip.AddrPort{}, c.dst, c.d.cfg.ResolveTimeout); err != nil {
 		return err
+	}
+	if _, raw := c.ep.(rawEndpoint); !raw {
+		return nil
 	}
 	// What it is without that is the route's; the peer learns of it from the request.
 	if err := c.id.SetAckTimeout(ackTimeout); err != nil {

@@ -10,7 +10,7 @@ import (
 	"catmint/rdma"
 )
 
-// The timers and retries of every connection. Soft-RoCE takes a retry count of 7 as for
+// The timers, of our end, and retries of every connection. Soft-RoCE takes a retry count of 7 as for
 // ever; with working credits the receiver is never not ready, so that waits for ever.
 //
 // The kernel's ACK timeout for RoCE is 0.54 s, so that a queue pair would break when the network
@@ -20,7 +20,7 @@ const (
 	ackTimeout    = 18 // 4.096 us * 2^18 = 1.07 s
 	retryCount    = 6
 	rnrRetryCount = 7
-	minRNRTimer   = 12 // 0.64 ms, IBTA vol. 1 table 45; RDMA CM leaves 655 ms
+	minRNRTimer   = 12 // 0.64 ms, IBTA vol. 1 table 45, for waits that should not be; CM's own is 655 ms
 	maxReadDepth  = 16 // READs under way at once
 )
 
@@ -126,7 +126,7 @@ func (d *dataEndpoint) request(rdma.ID) rdma.ConnParam {
 	d.offer.Nonce = rand.Uint64()
 	return rdma.ConnParam{
 		PrivateData: d.offer.Marshal(), ResponderResources: d.readsIn, InitiatorDepth: d.readsOut,
-		RetryCount: retryCount, RNRRetryCount: rnrRetryCount,
+		RetryCount: retryCount, RNRRetryCount: rnrRetryCount, AckTimeout: ackTimeout, MinRNRTimer: minRNRTimer,
 	}
 }
 
@@ -150,6 +150,7 @@ func (d *dataEndpoint) reply(rdma.ID) rdma.ConnParam {
 		ResponderResources: min(d.readsIn, d.ask.ResponderResources),
 		InitiatorDepth:     d.depth,
 		RetryCount:         retryCount, RNRRetryCount: rnrRetryCount,
+		AckTimeout: ackTimeout, MinRNRTimer: minRNRTimer,
 	}
 }
 
@@ -174,24 +175,8 @@ func (d *dataEndpoint) settle() {
 		if err := d.keepAlive(); err != nil {
 			d.e.log.Error("set the keepalive", "err", err)
 		}
-		// Credits keep receivers ready, so this shortens waits that should not be. A queue pair
-		// that has broken meanwhile, or was flushed, refuses.
-		if err := d.qp.SetMinRNRTimer(minRNRTimer); err != nil {
-			d.timerNotSet(err)
-		}
 	}
 	d.refill()
-}
-
-// timerNotSet tells the user of a connection that serves, but with CM's RNR timer. One that has
-// ended meanwhile is none of his concern.
-func (d *dataEndpoint) timerNotSet(err error) {
-	if state, serr := d.qp.State(); serr != nil || state != rdma.QPRTS {
-		d.e.log.Debug("set the RNR timer", "device", d.dev.rdev.Name(), "err", err)
-		return
-	}
-	d.e.log.Warn("the RNR timer was not set", "device", d.dev.rdev.Name(), "err", err,
-		"hint", "the connection works; a message that finds no receive, which should not happen, waits up to 655 ms")
 }
 
 // refill has the pool replace the queue pair that is ours, once.

@@ -2,7 +2,6 @@ package libos
 
 import (
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -218,43 +217,48 @@ func TestACloseWhileAQueuePairOfThePoolIsUsedReleasesIt(t *testing.T) {
 	p.a.quiesce(t)
 }
 
-func TestARNRTimerThatCannotBeSetIsAWarning(t *testing.T) {
-	const timer = 3 // CM's moves to RTR and RTS come first
-	var log lockedBuffer
-	cfg := poolConfig(1)
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	p := newPair(t, cfg, sim.Config{})
-	l, at := p.b.listen(t, p.b.addr, 4)
-	p.a.connect(t, netip.AddrPort{}, at)
-	p.b.accept(t, l)
-	p.a.awaitPool(t, 1)
-	p.b.awaitPool(t, 1)
+// The steps are RTR and RTS, which are CM's, on the way to a connection.
+func TestAQueuePairThatCannotBeMovedEndsTheConnect(t *testing.T) {
+	for _, pool := range []int{0, 1} {
+		for step := 1; step <= 2; step++ {
+			t.Run(fmt.Sprintf("pool=%d step=%d", pool, step), func(t *testing.T) {
+				p := newPair(t, poolConfig(pool), sim.Config{})
+				l, at := p.b.listen(t, p.b.addr, 4)
+				p.a.connect(t, netip.AddrPort{}, at)
+				p.b.accept(t, l)
+				p.a.awaitPool(t, pool)
+				p.b.awaitPool(t, pool)
 
-	require.True(t, p.hosts[0].FailVerbs("sima", sim.CallModifyQP, timer, 1, syscall.ENOMEM))
-	c := p.a.connect(t, netip.AddrPort{}, at)
-	require.True(t, fromPool(c))
-	s := p.b.accept(t, l)
-	p.a.awaitPool(t, 1) // which is filled again when the timer has had its turn
-	line := log.line(t, "the RNR timer was not set")
-	for _, want := range []string{"level=WARN", "device=sima", "hint=\"the connection works"} {
-		require.Contains(t, line, want)
+				nth := step
+				if pool == 0 {
+					nth++ // it is moved to INIT first
+				}
+				require.True(t, p.hosts[0].FailVerbs("sima", sim.CallModifyQP, nth, 1, syscall.ENOMEM))
+				got, ce := p.a.mustFail(t, at)
+				require.Equal(t, syscall.EAGAIN, got)
+				require.Contains(t, ce.Detail, "CONNECT_ERROR -12")
+				require.Eventually(t, func() bool { return p.b.p.Stats().Lost == 1 }, patience, time.Millisecond)
+
+				require.True(t, p.hosts[1].FailVerbs("simb", sim.CallModifyQP, nth, 1, syscall.ENOMEM))
+				got, _ = p.a.mustFail(t, at)
+				require.Equal(t, syscall.ECONNREFUSED, got)
+				require.EqualValues(t, 2, p.b.p.Stats().Lost)
+
+				p.a.connect(t, netip.AddrPort{}, at)
+				p.b.accept(t, l)
+				require.NoError(t, l.Close())
+			})
+		}
 	}
-	p.a.send(t, c, "it does")
-	require.Equal(t, "it does", p.b.recv(t, s))
 }
 
-func TestTheRNRTimerOfAConnectionThatHasEndedIsNoWarning(t *testing.T) {
-	var log lockedBuffer
-	cfg := testConfig()
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	p := newPair(t, cfg, sim.Config{})
-	c, _, _ := p.connected(t)
-	require.NoError(t, p.a.e.loop.call(func() error {
-		d, ok := c.conn.ep.(*dataEndpoint)
-		require.True(t, ok)
-		require.NoError(t, d.qp.SetError())
-		d.timerNotSet(syscall.EINVAL)
-		return nil
-	}))
-	require.Contains(t, log.line(t, `err="invalid argument"`), "level=DEBUG msg=\"set the RNR timer\"")
+func TestBothEndsHaveOurTimers(t *testing.T) {
+	p := newPair(t, testConfig(), sim.Config{})
+	p.connected(t)
+	for _, h := range p.hosts {
+		for _, qp := range h.QPs() {
+			got := qp.Stats()
+			require.Equal(t, []uint8{ackTimeout, minRNRTimer}, []uint8{got.AckTimeout, got.MinRNRTimer})
+		}
+	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"catmint/rdma/verbstest"
 	"golang.org/x/sys/unix"
 
 	"catmint/datapath"
@@ -65,6 +67,30 @@ func TestSoftRoCEConnectsOverIPv4AndIPv6BoundOrNot(t *testing.T) {
 		}
 	}
 	require.Zero(t, a.p.Stats().Unexpected+b.p.Stats().Unexpected)
+}
+
+func TestSoftRoCEQueuePairsHaveOurTimersAtBothEnds(t *testing.T) {
+	for _, pool := range []int{0, 1} {
+		t.Run(fmt.Sprintf("pool=%d", pool), func(t *testing.T) {
+			a, b := newBed(t, poolConfig(pool))
+			l, at := b.listen(t, b.addr, 1)
+			c := a.connect(t, netip.AddrPort{}, at)
+			s := b.accept(t, l)
+			for _, end := range []struct {
+				n *node
+				s *Socket
+			}{{a, c}, {b, s}} {
+				require.NoError(t, end.n.e.loop.call(func() error {
+					d, ok := end.s.conn.ep.(*dataEndpoint)
+					require.True(t, ok)
+					got, err := verbstest.QueryQP(d.qp)
+					require.Equal(t, []uint8{ackTimeout, minRNRTimer}, []uint8{got.Timeout, got.MinRNRTimer})
+					return err
+				}))
+			}
+			require.NoError(t, l.Close())
+		})
+	}
 }
 
 func TestSoftRoCEWildcardListenerTakesConnections(t *testing.T) {
