@@ -62,11 +62,11 @@ int catmint_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **ou
 }
 
 int catmint_destroy_id(struct rdma_cm_id *id) {
-    struct catmint_taken_qp *taken = id->context;
+    struct catmint_taken_qp *t = id->context;
     int rc = result(rdma_destroy_id(id));
 
     if (rc == 0)
-        free(taken);
+        free(t);
     return rc;
 }
 

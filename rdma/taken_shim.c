@@ -150,7 +150,6 @@ static int established(struct rdma_cm_id *id, struct catmint_taken_qp *t) {
 
 bool catmint_taken_event(struct rdma_cm_id *id, int *type, int *status) {
     struct catmint_taken_qp *t = id->context;
-
     bool ends = *type == RDMA_CM_EVENT_REJECTED;
     int rc;
 
