@@ -17,8 +17,8 @@ func TestAWarmConnectionTakesNoMoreCallsThanRecorded(t *testing.T) {
 	in := build(t)
 	alone := [2]calls{{callCM: 18, callVerbs: 9}, {callCM: 13, callVerbs: 7}}
 	ours := [2]calls{
-		{callCM: 21, callVerbs: 15, callEvents: 45, callFutex: 45},
-		{callCM: 15, callVerbs: 18, callEvents: 45, callFutex: 45},
+		{callCM: 17, callVerbs: 13, callEvents: 45, callFutex: 45},
+		{callCM: 13, callVerbs: 15, callEvents: 45, callFutex: 45},
 	}
 	most := func(c contestant, side int) calls {
 		if c.bare {
