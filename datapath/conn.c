@@ -75,7 +75,7 @@ static struct dp_conn *alloc_memory(const struct dp_conn_params *p) {
         tx <<= 1;
     c->engine = p->engine;
     c->local = p->local;
-    c->tx = (struct dp_tx *)calloc(tx, sizeof(*c->tx));
+    c->tx = (struct dp_tx *)malloc(tx * sizeof(*c->tx));
     c->headers = arena_alloc(&p->engine->cache, (size_t)tx * DP_HEADER_ROOM);
     if (!c->tx || !c->headers || dp_window_tables(c, p->local.data_window)) {
         free_memory(c);
@@ -83,7 +83,7 @@ static struct dp_conn *alloc_memory(const struct dp_conn_params *p) {
     }
     c->send_mask = tx - 1;
     for (uint32_t i = 0; i < tx; i++)
-        c->tx[i].bare = true;
+        c->tx[i] = (struct dp_tx){.bare = true};
     return c;
 }
 

@@ -115,17 +115,16 @@ int dp_token_complete(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
 /* The same without the notice: the caller tells the watchers by itself. */
 int dp_token_complete_quietly(demi_qtoken_t qt, enum demi_opcode op, int64_t ret,
                               const demi_accept_result_t *ares);
-/* Whether a live token is one of connect or accept, which no completion queue moves. */
-bool dp_token_sets_up(demi_qtoken_t qt);
 /* Frees a pending token that was never shown to the application. */
 int dp_token_abandon(demi_qtoken_t qt);
 /*
  * Asks for a DP_NOTICE_TOKEN when qt completes; *done if it has completed already, and then
- * no notice comes. Once a watched token has completed, other than quietly, or has been abandoned
- * there is exactly one notice, whoever redeems it. A watched token belongs to its watcher:
- * dp_wait_next_n does not take it. ENOMEM.
+ * no notice comes. *sets_up, unless it is NULL: it is one of connect or accept, which no
+ * completion queue moves. Once a watched token has completed, other than quietly, or has been
+ * abandoned there is exactly one notice, whoever redeems it. A watched token belongs to its
+ * watcher: dp_wait_next_n does not take it. ENOMEM.
  */
-int dp_token_watch(demi_qtoken_t qt, bool *done);
+int dp_token_watch(demi_qtoken_t qt, bool *done, bool *sets_up);
 int dp_token_unwatch(demi_qtoken_t qt);
 /* Takes a completed token's result without waiting: 0, ETIMEDOUT (pending) or EINVAL. */
 int dp_token_redeem(demi_qtoken_t qt, demi_qresult_t *qr_out);

@@ -124,16 +124,6 @@ bool dp_tokens_set_up(struct dp_engine *e, const demi_qtoken_t *qts, int n) {
     return qts && n > 0;
 }
 
-bool dp_token_sets_up(demi_qtoken_t qt) {
-    struct dp_engine *e;
-    struct qt_slot *s = lock_token(qt, &e);
-    if (!s)
-        return false;
-    bool yes = sets_up(s);
-    dp_unlock(e);
-    return yes;
-}
-
 int dp_token_abandon(demi_qtoken_t qt) {
     struct dp_engine *e;
     struct qt_slot *s = lock_token(qt, &e);
@@ -152,7 +142,7 @@ int dp_token_abandon(demi_qtoken_t qt) {
     return rc;
 }
 
-int dp_token_watch(demi_qtoken_t qt, bool *done) {
+int dp_token_watch(demi_qtoken_t qt, bool *done, bool *sets_up_out) {
     struct dp_engine *e;
 
     if (!done)
@@ -165,6 +155,8 @@ int dp_token_watch(demi_qtoken_t qt, bool *done) {
         rc = dp_notice_reserve(e);
     if (rc == 0)
         *done = qt_watch(&e->tokens, s);
+    if (rc == 0 && sets_up_out)
+        *sets_up_out = sets_up(s);
     dp_unlock(e);
     return rc;
 }

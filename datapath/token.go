@@ -123,16 +123,13 @@ func FailToken(qt Token, errno syscall.Errno) error {
 // AbandonToken frees a pending token that was never shown to the application.
 func AbandonToken(qt Token) error { return errnoErr(C.dp_token_abandon(C.demi_qtoken_t(qt))) }
 
-// SetsUp says whether a live token is one of connect or accept, which no completion queue moves.
-func SetsUp(qt Token) bool { return bool(C.dp_token_sets_up(C.demi_qtoken_t(qt))) }
-
 // WatchToken asks for a NoticeToken when the data plane completes qt; done if it has completed already, in
-// which case no notice comes. A watched token belongs to its watcher: WaitNextN does not
-// take it. EINVAL: no such token.
-func WatchToken(qt Token) (done bool, err error) {
-	var d C.bool
-	err = errnoErr(C.dp_token_watch(C.demi_qtoken_t(qt), &d))
-	return bool(d), err
+// which case no notice comes. setsUp: it is one of connect or accept, which no completion queue
+// moves. A watched token belongs to its watcher: WaitNextN does not take it. EINVAL: no such token.
+func WatchToken(qt Token) (done, setsUp bool, err error) {
+	var d, s C.bool
+	err = errnoErr(C.dp_token_watch(C.demi_qtoken_t(qt), &d, &s))
+	return bool(d), bool(s), err
 }
 
 // UnwatchToken takes WatchToken back; a notice that was under way may still come.

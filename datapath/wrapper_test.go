@@ -105,7 +105,7 @@ func TestAWatchedTokenRingsTheNoticeDescriptor(t *testing.T) {
 	e := newEngine(t)
 	qt, err := datapath.AllocToken(e, 500, datapath.OpClose)
 	require.NoError(t, err)
-	done, err := datapath.WatchToken(qt)
+	done, _, err := datapath.WatchToken(qt)
 	require.NoError(t, err)
 	require.False(t, done)
 	require.Zero(t, e.Notices(nil))
@@ -134,9 +134,9 @@ func TestAWatchedTokenThatTheControlPlaneCompletesRingsNothing(t *testing.T) {
 	for range 200 { // more than there are places for notices
 		qt, err := datapath.AllocToken(e, 500, datapath.OpConnect)
 		require.NoError(t, err)
-		require.True(t, datapath.SetsUp(qt))
-		_, err = datapath.WatchToken(qt)
+		_, setsUp, err := datapath.WatchToken(qt)
 		require.NoError(t, err)
+		require.True(t, setsUp)
 		require.NoError(t, datapath.CompleteToken(qt, datapath.OpConnect))
 		require.Zero(t, e.Notices(buf))
 		n, err := datapath.WaitNextN(e, make([]datapath.Result, 1), 0)
@@ -144,11 +144,12 @@ func TestAWatchedTokenThatTheControlPlaneCompletesRingsNothing(t *testing.T) {
 		require.Zero(t, n)
 		var r datapath.Result
 		require.NoError(t, datapath.RedeemToken(qt, &r))
-		require.False(t, datapath.SetsUp(qt))
 	}
 	qt, err := datapath.AllocToken(e, 500, datapath.OpClose)
 	require.NoError(t, err)
-	require.False(t, datapath.SetsUp(qt))
+	_, setsUp, err := datapath.WatchToken(qt)
+	require.NoError(t, err)
+	require.False(t, setsUp)
 	require.NoError(t, datapath.AbandonToken(qt))
 }
 

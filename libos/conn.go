@@ -81,19 +81,27 @@ type conn struct {
 	advice string // what to do about the peer's refusal, "" if its errno says enough
 
 	timers   [connfsm.NumTimers]*time.Timer // but for the deadline's
-	deadline time.Time
+	deadline time.Duration // by uptime
 	queued   *list.Element // among those with a deadline
 	queue    []connfsm.Event
+	first    [2]connfsm.Event // of queue, as a rule
 	running  bool
 
 	info connInfo
 }
 
 func (d *driver) newConn(ep endpoint, out outcome) *conn {
-	c := &conn{d: d, ep: ep, out: out, log: d.log, linger: d.cfg.Linger}
-	d.conns[c] = struct{}{}
-	d.stats.addConn(c)
+	c := new(conn)
+	d.beginConn(c, ep, out)
 	return c
+}
+
+// beginConn makes a zero conn one of the driver's.
+func (d *driver) beginConn(c *conn, ep endpoint, out outcome) {
+	c.d, c.ep, c.out, c.log, c.linger = d, ep, out, d.log, d.cfg.Linger
+	c.queue = c.first[:0]
+	d.conns[c] = struct{}{}
+	d.stats.conns.Add(1)
 }
 
 // step takes an event, on the loop. An event that an action causes is handled after the
@@ -104,12 +112,16 @@ func (c *conn) step(ev connfsm.Event) {
 		return
 	}
 	c.running = true
-	defer func() { c.running = false }()
+	room := c.d.room()
+	defer func() {
+		c.running = false
+		c.d.giveBack(room)
+	}()
 	for len(c.queue) > 0 {
 		ev := c.queue[0]
 		c.queue = slices.Delete(c.queue, 0, 1)
 		from := c.fsm.State
-		next, acts := c.fsm.Step(ev)
+		next, acts := c.fsm.StepIn(room, ev)
 		if next.Pending && !c.fsm.Pending {
 			c.d.pending++
 		} else if !next.Pending && c.fsm.Pending {
@@ -213,7 +225,7 @@ func (c *conn) do(a connfsm.Action, ev connfsm.Event, from connfsm.State) (connf
 		c.out.closed()
 	case connfsm.Release:
 		delete(c.d.conns, c)
-		c.d.stats.removeConn(c)
+		c.d.stats.conns.Add(-1)
 		c.out.released()
 		c.d.connReleased()
 	case connfsm.StartTimer:

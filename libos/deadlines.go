@@ -19,10 +19,15 @@ type deadlines struct {
 	timer *time.Timer
 }
 
+var loaded = time.Now()
+
+// uptime is a time by the monotonic clock alone, which costs half of what time.Now does.
+func uptime() time.Duration { return time.Since(loaded) }
+
 // start begins the time of c.
 func (d *deadlines) start(c *conn) {
 	d.stop(c)
-	c.deadline = time.Now().Add(d.limit)
+	c.deadline = uptime() + d.limit
 	c.queued = d.queue.PushBack(c)
 	if d.timer == nil {
 		d.arm(c.d.loop, d.limit)
@@ -49,7 +54,7 @@ func (d *deadlines) expire(l *loop) {
 	d.timer = nil
 	for e := d.queue.Front(); e != nil; e = d.queue.Front() {
 		c := e.Value.(*conn)
-		if left := time.Until(c.deadline); left > 0 {
+		if left := c.deadline - uptime(); left > 0 {
 			d.arm(l, left)
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"catmint/internal/background"
+	"catmint/libos/connfsm"
 	"catmint/rdma"
 )
 
@@ -26,6 +27,7 @@ type driver struct {
 	// Loop only: whoever has the turn.
 	conns     map[*conn]struct{}
 	deadlines deadlines
+	rooms     []*connfsm.Room // that no step is in
 	pending   int             // how many of them are being set up
 	idle      []chan struct{} // of those who wait for the end of all tear-down
 }
@@ -79,6 +81,18 @@ func (d *driver) Quiesce(ctx context.Context) error {
 		return fmt.Errorf("connections are still being torn down: %w", ctx.Err())
 	}
 }
+
+// room is where a step may take place; its actions are over when it is given back. Loop only.
+func (d *driver) room() *connfsm.Room {
+	if last := len(d.rooms) - 1; last >= 0 {
+		r := d.rooms[last]
+		d.rooms = d.rooms[:last]
+		return r
+	}
+	return new(connfsm.Room)
+}
+
+func (d *driver) giveBack(r *connfsm.Room) { d.rooms = append(d.rooms, r) }
 
 // connReleased tells those who wait that nothing is being torn down any more. Loop only.
 func (d *driver) connReleased() {

@@ -48,8 +48,16 @@ type dataEndpoint struct {
 	depth             uint8 // READs that we may have under way, as agreed on
 }
 
-func (s *Socket) newDataEndpoint() *dataEndpoint {
-	return &dataEndpoint{e: s.e, s: s, qd: s.qd}
+// newDataConn makes a connection of the driver's with its endpoint, for the socket. Loop only.
+func (s *Socket) newDataConn() (*conn, *dataEndpoint) {
+	both := &struct { // one allocation
+		conn conn
+		ep   dataEndpoint
+	}{ep: dataEndpoint{e: s.e, s: s, qd: s.qd}}
+	c, ep := &both.conn, &both.ep
+	ep.c = c
+	s.e.beginConn(c, ep, s)
+	return c, ep
 }
 
 // pooled takes a queue pair that was made ahead, if there is one.
@@ -97,7 +105,7 @@ func (d *dataEndpoint) enrol() {
 		return
 	}
 	d.unknown = false
-	d.e.cookies.Store(d.cookie, d.c)
+	d.e.cookies[d.cookie] = d.c
 	d.e.stats.attach(d)
 	d.c.info.setQP(d.qp.Num())
 }
@@ -241,7 +249,7 @@ func (d *dataEndpoint) destroyQP() error {
 }
 
 func (d *dataEndpoint) destroyConn() error {
-	d.e.cookies.Delete(d.cookie)
+	delete(d.e.cookies, d.cookie)
 	err := d.e.stats.detach(d, func() error {
 		defer func() { d.dp = nil }()
 		return d.dp.Destroy()

@@ -26,7 +26,7 @@ type Engine struct {
 	quit     chan struct{} // closed when the engine stops
 	watchers sync.WaitGroup
 
-	cookies    sync.Map // uint64 -> *conn
+	cookies    map[uint64]*conn // loop only
 	lastCookie atomic.Uint64
 
 	devMu   sync.Mutex
@@ -57,7 +57,7 @@ func (p *Process) NewEngine() (*Engine, error) {
 		return nil, errors.Join(err, dp.Destroy())
 	}
 	e := &Engine{
-		driver: drv, p: p, dp: dp, quit: make(chan struct{}), devices: map[rdma.Device]*device{},
+		driver: drv, p: p, dp: dp, quit: make(chan struct{}), cookies: map[uint64]*conn{}, devices: map[rdma.Device]*device{},
 		waiters: waiters{m: map[datapath.Token][]chan<- struct{}{}},
 	}
 	e.keeper.dp = dp

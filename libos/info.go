@@ -60,10 +60,16 @@ type connInfo struct {
 	dev rdma.Device
 }
 
+// mark notes that a phase has been reached, by the monotonic clock alone after the first one.
 func (i *connInfo) mark(p phase) {
-	now := time.Now()
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	now := i.cur.Phases.Started
+	if now.IsZero() {
+		now = time.Now()
+	} else {
+		now = now.Add(time.Since(now))
+	}
 	t := [...]*time.Time{
 		phaseStarted: &i.cur.Phases.Started, phaseAddrResolved: &i.cur.Phases.AddrResolved,
 		phaseQPCreated: &i.cur.Phases.QPCreated, phaseQPReady: &i.cur.Phases.QPReady,

@@ -53,9 +53,9 @@ func (l *loop) interrupt() {
 // for one that has been running all the time, and preempts it by a signal soon after; one that
 // goes through the scheduler is taken for fresh.
 func (l *loop) await() (events bool) {
-	slept := time.Now()
+	slept := uptime()
 	events = l.ch.Await()
-	if time.Since(slept) > longSleep {
+	if uptime()-slept > longSleep {
 		runtime.Gosched()
 	}
 	return events

@@ -164,10 +164,9 @@ func (l *listener) admit(r request) {
 		return
 	}
 	child.opts = l.s.inherited()
-	ep := child.newDataEndpoint()
+	c, ep := child.newDataConn()
 	ep.offer, ep.peer, ep.ask = r.offer, r.offer, r.ev
-	c := e.newConn(ep, child)
-	ep.c, c.id, c.dst = c, r.ev.ID, r.ev.ID.RemoteAddr()
+	c.id, c.dst = r.ev.ID, r.ev.ID.RemoteAddr()
 	e.loop.owners[c.id] = c
 	child.become(c, l)
 	l.underway[child] = struct{}{}

@@ -31,6 +31,7 @@ type loop struct {
 
 	mu     sync.Mutex
 	queue  []func()
+	spent  []func() // a queue that has been run, for the next one to lie in
 	later  []func() // when those who wait have been served
 	busy   bool     // who has the turn will look into the queue before the turn ends
 	closed bool
@@ -65,6 +66,22 @@ func (l *loop) enqueue(f func()) (ok, wake bool) {
 	}
 	l.queue = append(l.queue, f)
 	return true, !l.busy && len(l.queue) == 1
+}
+
+// takeQueue takes what has been posted until now; spend follows. Locked.
+func (l *loop) takeQueue() []func() {
+	q := l.queue
+	l.queue, l.spent = l.spent, nil
+	return q
+}
+
+// spend gives back a queue that has been run. Locked.
+func (l *loop) spend(q []func()) {
+	const most = 64
+	clear(q)
+	if cap(q) > cap(l.spent) && cap(q) <= most {
+		l.spent = q[:0]
+	}
 }
 
 // post has f run on a turn, after everything posted before. It never blocks. It reports
@@ -145,14 +162,16 @@ func (l *loop) begin() {
 
 // end runs what has been posted and gives the turn back. late: what is for later runs now, too.
 func (l *loop) end(late bool) {
+	var q []func()
 	for {
 		l.mu.Lock()
-		q := l.queue
-		l.queue = nil
+		l.spend(q)
+		q = l.takeQueue()
 		if late && len(q) == 0 {
-			q, l.later = l.later, nil
+			q, l.later = l.later, q
 		}
 		if len(q) == 0 {
+			l.spend(q)
 			l.busy = false
 			<-l.turn
 			later := len(l.later) != 0
@@ -201,12 +220,14 @@ func (l *loop) run() {
 // takeCommands runs what has been posted until now.
 func (l *loop) takeCommands() {
 	l.mu.Lock()
-	q := l.queue
-	l.queue = nil
+	q := l.takeQueue()
 	l.mu.Unlock()
 	for _, f := range q {
 		f()
 	}
+	l.mu.Lock()
+	l.spend(q)
+	l.mu.Unlock()
 }
 
 // takeOne takes an event, if there is one, gives the turn back, and does what the event has left

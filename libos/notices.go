@@ -110,8 +110,8 @@ const causeDelay = time.Second
 
 func (e *Engine) postNotice(cookie uint64, ev connfsm.Event) {
 	e.loop.post(func() {
-		if c, ok := e.cookies.Load(cookie); ok {
-			c.(*conn).step(ev)
+		if c := e.cookies[cookie]; c != nil {
+			c.step(ev)
 		}
 	})
 }

@@ -135,11 +135,8 @@ func (s *Socket) Bind(addr netip.AddrPort) error {
 
 // newConn makes the socket's connection object. Loop only.
 func (s *Socket) newConn() *conn {
-	ep := s.newDataEndpoint()
-	c := s.e.newConn(ep, s)
-	ep.c = c
-	s.conn = c
-	return c
+	s.conn, _ = s.newDataConn()
+	return s.conn
 }
 
 // dropConn forgets a connection object that never began, with its id. Loop only.
@@ -148,7 +145,7 @@ func (s *Socket) dropConn() {
 		s.conn.complain("destroy id", s.e.loop.closeID(s.conn.id))
 	}
 	delete(s.e.conns, s.conn)
-	s.e.stats.removeConn(s.conn)
+	s.e.stats.conns.Add(-1)
 	s.conn = nil
 }
 
@@ -190,7 +187,7 @@ func (s *Socket) Listen(backlog int) error {
 		}
 		s.e.loop.owners[c.id] = s.lis
 		delete(s.e.conns, c)
-		s.e.stats.removeConn(c)
+		s.e.stats.conns.Add(-1)
 		s.conn = nil
 		s.local = s.lis.id.LocalAddr()
 		s.e.pool.refill(s.lis.id.Device(), s.lis.id.Port())

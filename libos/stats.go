@@ -71,11 +71,11 @@ type stats struct {
 	started, connects, retries, requests, accepts, lost atomic.Uint64
 	refused, badHellos, unexpected, leaks               atomic.Uint64
 	probes, probed                                      atomic.Uint64
+	conns                                               atomic.Int64 // all there are
 
 	mu       sync.Mutex
 	failures map[syscall.Errno]uint64
 	refusals map[hello.Reason]uint64
-	conns    map[*conn]struct{}         // all there are
 	live     map[*dataEndpoint]struct{} // those in the data plane: their dp is valid
 	gone     datapath.ConnStats         // of those that have left it
 	devices  map[rdma.Device]struct{}   // that any has used, unless it was removed
@@ -84,7 +84,7 @@ type stats struct {
 func newStats() *stats {
 	return &stats{
 		failures: map[syscall.Errno]uint64{}, refusals: map[hello.Reason]uint64{},
-		conns: map[*conn]struct{}{}, live: map[*dataEndpoint]struct{}{}, devices: map[rdma.Device]struct{}{},
+		live: map[*dataEndpoint]struct{}{}, devices: map[rdma.Device]struct{}{},
 	}
 }
 
@@ -102,18 +102,6 @@ func (s *stats) refuse(r hello.Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refusals[r]++
-}
-
-func (s *stats) addConn(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns[c] = struct{}{}
-}
-
-func (s *stats) removeConn(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
 }
 
 // use remembers a device, whose counters are of interest.
@@ -170,7 +158,7 @@ func (s *stats) snapshot() Stats {
 		Refusals: maps.Clone(s.refusals), Refused: s.refused.Load(), BadHellos: s.badHellos.Load(),
 		Probes: s.probes.Load(), Probed: s.probed.Load(),
 		Unexpected: s.unexpected.Load(), Leaks: s.leaks.Load(),
-		Connections: uint64(len(s.conns)), Traffic: s.gone,
+		Connections: uint64(s.conns.Load()), Traffic: s.gone,
 	}
 	for d := range s.live {
 		if now, err := d.dp.Stats(); err == nil {

@@ -3,7 +3,6 @@ package libos
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"syscall"
 
@@ -138,10 +137,11 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 	}
 	defer e.waiters.leave()
 	ch := make(chan struct{}, 1)
-	watched, done := 0, false
+	watched, done, setUp := 0, false, true
+	redeemed := -1
 	defer func() {
-		for _, qt := range qts[:watched] {
-			if e.waiters.remove(qt, ch) {
+		for i, qt := range qts[:watched] {
+			if e.waiters.remove(qt, ch) && i != redeemed {
 				_ = datapath.UnwatchToken(qt) // EINVAL: it was redeemed
 			}
 		}
@@ -150,19 +150,24 @@ func (e *Engine) WaitAny(ctx context.Context, qts []datapath.Token) (int, datapa
 		e.waiters.add(qt, ch)
 		watched++
 		var err error
-		if done, err = datapath.WatchToken(qt); err != nil {
+		var setsUp bool
+		if done, setsUp, err = datapath.WatchToken(qt); err != nil {
 			return 0, r, err
 		}
+		setUp = setUp && setsUp
 		if done {
 			break
 		}
 	}
 	// The loop completes connects and accepts by itself. Whoever waits for anything else needs
 	// somebody who looks at the completion queues.
-	if slices.ContainsFunc(qts, func(qt datapath.Token) bool { return !datapath.SetsUp(qt) }) {
+	if !setUp {
 		e.house.kick()
 	} else if !done && e.loop.lead() {
 		i, err := e.waitLeading(ctx, qts, &r, ch)
+		if err == nil {
+			redeemed = i
+		}
 		return i, r, resultErr(&r, err)
 	}
 	for {

@@ -36,16 +36,22 @@ func Bound() Conn { return Conn{HasID: true} }
 // Step takes an event and returns the next state and what is to be done, in order. It
 // never fails: an event that cannot happen in a state changes nothing and asks for a log
 // line (Unexpected).
-func (c Conn) Step(ev Event) (Conn, []Action) {
-	s := step{c: c, ev: ev}
-	s.out = s.room[:0]
+func (c Conn) Step(ev Event) (Conn, []Action) { return c.StepIn(new(Room), ev) }
+
+// Room is where a step takes place, and where its actions lie until the next one there.
+type Room struct{ s step }
+
+// StepIn is Step without an allocation, as a rule.
+func (c Conn) StepIn(r *Room, ev Event) (Conn, []Action) {
+	s := &r.s
+	s.c, s.ev, s.out = c, ev, s.room[:0]
 	if c.State >= numStates || ev.Kind >= numEvents {
 		return c, []Action{{Op: Unexpected}}
 	}
 	if act := acts[c.State][ev.Kind]; act != nil {
-		act(&s)
+		act(s)
 	} else if !late[ev.Kind].has(c.State) {
-		odd(&s)
+		odd(s)
 	}
 	return s.c, s.out
 }

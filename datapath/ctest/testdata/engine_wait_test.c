@@ -150,9 +150,9 @@ static void a_watched_token_gives_one_notice_and_is_kept_for_its_watcher(void) {
     demi_qtoken_t qts[200];
     for (int i = 0; i < 200; i++) {
         qts[i] = control_token(&w.a);
-        CHECK_EQ(dp_token_watch(qts[i], &done), 0);
+        CHECK_EQ(dp_token_watch(qts[i], &done, NULL), 0);
         CHECK(!done);
-        CHECK_EQ(dp_token_watch(qts[i], &done), 0); /* twice is once */
+        CHECK_EQ(dp_token_watch(qts[i], &done, NULL), 0); /* twice is once */
     }
     struct pollfd p = {.fd = dp_engine_notice_fd(w.a.engine), .events = POLLIN};
     CHECK_EQ(poll(&p, 1, 0), 0);
@@ -169,9 +169,9 @@ static void a_watched_token_gives_one_notice_and_is_kept_for_its_watcher(void) {
     CHECK_EQ(w.a.tokens, 199);
     CHECK_EQ(w.a.last_token, qts[198]);
     CHECK_EQ(poll(&p, 1, 0), 0);
-    CHECK_EQ(dp_token_watch(qts[0], &done), 0);
+    CHECK_EQ(dp_token_watch(qts[0], &done, NULL), 0);
     CHECK(done);
-    CHECK_EQ(dp_token_watch(qts[7], &done), EINVAL);
+    CHECK_EQ(dp_token_watch(qts[7], &done, NULL), EINVAL);
     for (int i = 0; i < 199; i++)
         CHECK_EQ(dp_token_redeem(qts[i], &qr), i == 7 ? EINVAL : 0);
     side_notices(&w.a);

@@ -317,7 +317,7 @@ static inline struct dp_conn_stats side_stats(const struct side *s) {
 /* Whether a token has completed, without moving anything. */
 static inline bool is_done(demi_qtoken_t qt) {
     bool done = false;
-    CHECK_EQ(dp_token_watch(qt, &done), 0);
+    CHECK_EQ(dp_token_watch(qt, &done, NULL), 0);
     CHECK_EQ(dp_token_unwatch(qt), 0);
     return done;
 }
