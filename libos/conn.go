@@ -81,8 +81,8 @@ type conn struct {
 	advice string // what to do about the peer's refusal, "" if its errno says enough
 
 	timers   [connfsm.NumTimers]*time.Timer // but for the deadline's
-	deadline time.Duration // by uptime
-	queued   *list.Element // among those with a deadline
+	deadline time.Duration                  // by uptime
+	queued   *list.Element                  // among those with a deadline
 	queue    []connfsm.Event
 	first    [2]connfsm.Event // of queue, as a rule
 	running  bool
@@ -275,7 +275,7 @@ func (c *conn) createID() error {
 	if c.id != nil {
 		return nil
 	}
-	id, err := c.d.loop.ch.CreateID()
+	id, err := c.d.loop.createID()
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"catmint/datapath"
+	"catmint/libos/connfsm"
 	"catmint/libos/hello"
 	"catmint/rdma"
 )
@@ -185,6 +186,9 @@ func (d *dataEndpoint) settle() {
 		}
 	}
 	d.refill()
+	if d.c.fsm.Role == connfsm.Active {
+		d.e.loop.prepare()
+	}
 }
 
 // refill has the pool replace the queue pair that is ours, once.
