@@ -41,6 +41,7 @@ type housekeeper struct {
 
 	fds     atomic.Pointer[[]int] // watched
 	handled atomic.Uint64         // completions handled, for statistics
+	polls   atomic.Uint64         // of the completion queues, each counted before it is done
 	after   func()                // called after progress: take notices
 	needed  func() bool           // a goroutine waits: stay ARMED whatever the application does
 }
@@ -134,6 +135,7 @@ func (h *housekeeper) watchEvents() {
 // arm becomes the leader if it can. leader is false while a C thread is.
 func (h *housekeeper) arm() (leader bool) {
 	for {
+		h.polls.Add(2) // before and after
 		err := h.dp.Arm()
 		switch {
 		case err == nil:
@@ -143,6 +145,7 @@ func (h *housekeeper) arm() (leader bool) {
 			}
 			return true
 		case errors.Is(err, syscall.EAGAIN):
+			h.polls.Add(1)
 			h.handled.Add(uint64(h.dp.Poll()))
 			h.after()
 			select {
@@ -173,6 +176,7 @@ func (h *housekeeper) run() {
 			armed = h.arm()
 			h.after()
 		case <-h.events:
+			h.polls.Add(1)
 			h.handled.Add(uint64(h.dp.ChannelEvent()))
 			h.after()
 			now := h.dp.Activity()
