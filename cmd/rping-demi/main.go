@@ -42,6 +42,9 @@ func run(stop context.Context, args, environ []string, fabric rdma.Fabric, stdou
 }
 
 func runOptions(stop context.Context, o options, environ []string, fabric rdma.Fabric, stdout, stderr io.Writer) (err error) {
+	if err := checkFiles(); err != nil {
+		return err
+	}
 	libos.WarnUnknownVariables(stderr, environ)
 	cfg, err := libos.ConfigFromEnv(func(name string) string { return variable(environ, name) })
 	if err != nil {
