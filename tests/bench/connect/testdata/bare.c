@@ -65,6 +65,13 @@ static int64_t now(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Lets whoever gave the command come to rest: what that takes is no part of a connection. */
+static void settle(void) {
+    const struct timespec some = {.tv_nsec = 2000000};
+
+    (void)nanosleep(&some, NULL);
+}
+
 static void read_hello(const char *hex) {
     size_t n = strlen(hex) / 2;
 
@@ -279,6 +286,7 @@ int main(int argc, char **argv) {
         read_hello(argv[3]);
         while (fgets(line, sizeof(line), stdin) != NULL && line[0] == 'c') {
             addr.sin_port = htons((uint16_t)strtoul(line + 1, NULL, 10));
+            settle();
             connect_once(ch, &addr);
         }
         return 0;

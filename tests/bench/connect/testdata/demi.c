@@ -34,6 +34,13 @@ static int64_t now(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Lets whoever gave the command come to rest: what that takes is no part of a connection. */
+static void settle(void) {
+    const struct timespec some = {.tv_nsec = 2000000};
+
+    (void)nanosleep(&some, NULL);
+}
+
 /* Waits for the operation, which must not fail. */
 static demi_qresult_t await(demi_qtoken_t qt, const char *what) {
     demi_qresult_t qr;
@@ -110,6 +117,7 @@ int main(int argc, char **argv) {
         serve(addr);
     while (fgets(line, sizeof(line), stdin) != NULL && line[0] == 'c') {
         addr.sin_port = htons((uint16_t)strtoul(line + 1, NULL, 10));
+        settle();
         connect_once(&addr);
     }
     return 0;
