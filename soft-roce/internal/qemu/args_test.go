@@ -64,6 +64,7 @@ func TestAClockOfInstructionsRunsOnOneThread(t *testing.T) {
 	s.ICount = true
 	args := s.args(false)
 	assert.Equal(t, "shift=0,sleep=off", value(args, "-icount"))
+	assert.Contains(t, value(args, "-cpu"), "erms=off,fsrm=off")
 	assert.Contains(t, value(args, "-accel"), "thread=single")
 	assert.Contains(t, value(args, "-append"), "tsc_early_khz=1000000", "an instruction is a nanosecond")
 }
