@@ -129,28 +129,6 @@ int dp_token_unwatch(demi_qtoken_t qt);
 /* Takes a completed token's result without waiting: 0, ETIMEDOUT (pending) or EINVAL. */
 int dp_token_redeem(demi_qtoken_t qt, demi_qresult_t *qr_out);
 
-/* ---- Threads that wait for connections to be set up -------------------------------- */
-
-/*
- * What the control plane provides for threads of C programs that wait for connects and accepts,
- * and for nothing else: such a thread sleeps on the control plane's events and takes them itself,
- * so that nobody need be woken for them. All are called without a lock, by any thread.
- */
-struct dp_lead_ops {
-    /*
-     * Has the caller alone see events, until leave: it sleeps until one of two descriptors can be
-     * read. One says that events may be waiting; the other is an eventfd, which anybody may
-     * write, and which the caller reads. 0, or a positive errno: that cannot be now.
-     */
-    int (*take)(struct dp_engine *e, int *events, int *interrupt);
-    /* Takes what is waiting. A positive errno: that cannot be done any more. */
-    int (*turn)(struct dp_engine *e);
-    void (*leave)(struct dp_engine *e);
-};
-
-/* Provides them, once, before the first wait; ops lives as long as the process. */
-void dp_lead_provide(const struct dp_lead_ops *ops);
-
 /* ---- Connections ------------------------------------------------------------------ */
 
 /* What both sides announce in the hello. */

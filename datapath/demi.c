@@ -1,7 +1,7 @@
 /*
  * The data plane's demi_* functions, as C programs call them, but for those that are in
- * fast_*.c: they never enter Go, but for waits for connections (lead.c). Before the first demi_init
- * and in a forked child every call answers ENOSYS (demi_sgaalloc: a null array).
+ * fast_*.c: they never enter Go. Before the first demi_init and in a forked child
+ * every call answers ENOSYS (demi_sgaalloc: a null array).
  */
 #define DEMI_IMPLEMENTATION /* no nonnull attributes: the checks for NULL must stay */
 

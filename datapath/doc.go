@@ -16,7 +16,7 @@
 // general ways.
 // engine.c, device.c, qd.c and token.c keep the tables; poll.c takes completions, send.c
 // and recv.c act on them by the rules of wire/, rendezvous.c fetches large messages, close.c ends connections, conn.c begins
-// them and forgets them; wait.c is how threads sleep, lead.c how those do that wait for connections, notice.c what Go is told; demi.c is
+// them and forgets them; wait.c is how threads sleep, notice.c what Go is told; demi.c is
 // what C programs call. ctest/ holds the tests of all that, which run without Go.
 //
 // Every function may be called from any goroutine or thread. Errors are syscall.Errno

@@ -35,8 +35,6 @@ void dp_unlock_ring(struct dp_engine *e) {
     __atomic_fetch_add(&e->wake_seq, 1, __ATOMIC_SEQ_CST);
     if (rings & DP_RING_LEADER)
         dp_event_write(e->wake_fd);
-    if ((rings & DP_RING_ALL) && e->lead_fd >= 0)
-        dp_event_write(e->lead_fd);
     dp_mutex_unlock(&e->lock);
     if (rings & DP_RING_ALL)
         dp_futex_wake(&e->wake_seq, INT32_MAX);
@@ -69,7 +67,6 @@ static int engine_open(struct dp_engine *e, const struct dp_config *cfg) {
         rc = errno;
         goto no_notice;
     }
-    e->lead_fd = -1;
     e->cfg = *cfg;
     if (e->cfg.spin_ns == 0)
         e->cfg.spin_ns = DP_SPIN_NS;

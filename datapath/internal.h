@@ -135,33 +135,11 @@ static inline void dp_ring(struct dp_engine *e) {
     if (DP_UNLIKELY(e->sleepers))
         e->rings |= DP_RING_ALL | (e->leader ? DP_RING_LEADER : 0);
 }
-/* One more thread sleeps, or one fewer. Locked. */
-void dp_asleep(struct dp_engine *e, int by);
-/* A thread stops waiting: somebody else must keep watch. Locked. */
-void dp_hand_over(struct dp_engine *e);
 /* The set of channels changed: the leader, if any, shall watch the new one. Locked. */
 void dp_leader_refresh(struct dp_engine *e);
 /* As dp_wait_any, whatever has to be done. */
 int dp_wait_any_slow(const demi_qtoken_t *qts, int num_qts, demi_qresult_t *qr_out,
                      int *ready_offset, const struct timespec *timeout);
-
-/* ---- lead.c -------------------------------------------------------------------------------------
- */
-
-/* A waiting thread's part in it; zero to begin with. */
-struct dp_lead {
-    bool asked; /* whether it may lead: once for each wait */
-    bool leads;
-    int events, interrupt; /* what it sleeps on, if it does */
-};
-
-/* Has the thread lead, if it can, and if that has not been asked. Locked, but not all the time. */
-void dp_lead_begin(struct dp_engine *e, struct dp_lead *l);
-/* Sleeps for ns at most, and takes what has come. cancel: see dp_cancel_back. Locked at both ends.
- */
-void dp_lead_sleep(struct dp_engine *e, struct dp_lead *l, int64_t ns, int cancel);
-/* The thread leads no more, if it did. Unlocked. */
-void dp_lead_end(struct dp_engine *e, struct dp_lead *l);
 
 /* ---- poll.c -------------------------------------------------------------------------------------
  */

@@ -383,7 +383,6 @@ struct dp_engine {
 
     uint32_t wake_seq; /* futex; changes with each ring */
     int wake_fd;       /* eventfd: rings the leader */
-    int lead_fd; /* eventfd: rings who sleeps on the control plane's events; -1: nobody does */
     uint64_t activity; /* times that the application has waited or polled for a token */
     uint64_t done_seq; /* tokens completed: what poll.c has changed while one holds the lock */
     uint64_t naps;     /* times that the CQs were armed: somebody was about to sleep */

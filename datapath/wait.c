@@ -2,7 +2,8 @@
  * Waiting for tokens.
  *
  * A waiter looks at its tokens and polls; if they stay pending it spins for a while, then
- * sleeps, or, if it is never to sleep, lets others run now and then. Of the threads that sleep on
+ * sleeps, or, if it is never to sleep, lets others run now and then. While all of its tokens are
+ * for connections to be set up it does not spin: that takes longer. Of the threads that sleep on
  * one engine, one is the leader: it has armed the CQs (poll, arm, poll again, so that no completion
  * slips through) and sleeps in poll(2) on the completion channels and an eventfd. The others sleep
  * on a futex, the wake sequence.
@@ -13,9 +14,6 @@
  * sleepers by changing the sequence that they compare, the leader by the eventfd. A thread
  * that stops waiting while others sleep without a leader wakes one of them, which takes
  * over; when no thread is left the housekeeper is told.
- *
- * A thread all of whose tokens are for connections to be set up spins in vain, and need not look
- * at completion queues: it sleeps on the control plane's events, and takes them itself (lead.c).
  *
  * A thread may be cancelled (pthread_cancel) while it sleeps, and nowhere else: it then leaves
  * as one whose time is over.
@@ -71,23 +69,22 @@ static int64_t deadline_left(const struct deadline *d, const struct timespec *no
     return ns > 0 ? ns : 0;
 }
 
+/* One more thread sleeps, or one fewer. Locked. */
+static void asleep(struct dp_engine *e, int by) {
+    e->sleepers += (uint32_t)by;
+    dp_mutex_set_flag(&e->lock, e->sleepers != 0);
+}
+
 void dp_leader_refresh(struct dp_engine *e) {
     if (e->leader)
         e->rings |= DP_RING_LEADER;
 }
 
-void dp_asleep(struct dp_engine *e, int by) {
-    e->sleepers += (uint32_t)by;
-    dp_mutex_set_flag(&e->lock, e->sleepers != 0);
-}
-
-void dp_hand_over(struct dp_engine *e) {
-    /* Who sleeps on the control plane's events keeps no watch. */
-    uint32_t others = e->sleepers - (e->lead_fd >= 0);
-
-    if (DP_LIKELY(e->leader || (!others && !e->parked)))
+/* A thread stops waiting: somebody else must keep watch. Locked. */
+static void hand_over(struct dp_engine *e) {
+    if (DP_LIKELY(e->leader || (!e->sleepers && !e->parked)))
         return;
-    if (others) {
+    if (e->sleepers) {
         e->rings |= DP_RING_ONE;
     } else {
         e->parked = false;
@@ -99,8 +96,8 @@ void dp_hand_over(struct dp_engine *e) {
 static void cancelled(void *arg) {
     struct dp_engine *e = (struct dp_engine *)arg;
     dp_lock(e);
-    dp_asleep(e, -1);
-    dp_hand_over(e);
+    asleep(e, -1);
+    hand_over(e);
     dp_unlock(e);
 }
 
@@ -175,50 +172,42 @@ static void sleep_leader(struct dp_engine *e, int64_t left, int cancel) {
     }
 }
 
+/*
+ * Sleeps until something may have changed or the time is over, unless a token has completed
+ * since e->done_seq was seen. Locked at both ends.
+ */
+static void sleep_once(struct dp_engine *e, struct deadline *d, uint64_t seen) {
+    struct timespec now;
+
+    deadline_start(d);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t left = deadline_left(d, &now);
+    if (left == 0 || e->done_seq != seen)
+        return;
+    if (!e->leader) {
+        dp_arm_locked(e);
+        if (dp_poll_locked(e) > 0 || e->done_seq != seen)
+            return;
+        asleep(e, 1);
+        sleep_leader(e, left, d->cancel);
+    } else {
+        uint32_t seq = __atomic_load_n(&e->wake_seq, __ATOMIC_SEQ_CST);
+        asleep(e, 1);
+        dp_unlock(e);
+        sleep_on_futex(e, seq, d);
+        dp_lock(e);
+    }
+    asleep(e, -1);
+}
+
 /* What a waiter waits for. Returns -1 while it is not there; else the call's result. */
 struct awaited {
     int (*check)(struct dp_engine *e, struct awaited *a);
     const demi_qtoken_t *qts;
     int n;
     demi_qresult_t *out;
-    int got;             /* index of the token, or results written */
-    bool sets_up;        /* all of the tokens are of connects and accepts */
-    struct dp_lead lead; /* then */
+    int got; /* index of the token, or results written */
 };
-
-/*
- * Sleeps until something may have changed or the time is over, unless a token has completed
- * since e->done_seq was seen. Locked at both ends.
- */
-static void sleep_once(struct dp_engine *e, struct awaited *a, struct deadline *d, uint64_t seen) {
-    struct timespec now;
-
-    if (a->sets_up)
-        dp_lead_begin(e, &a->lead);
-    deadline_start(d);
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t left = deadline_left(d, &now);
-    if (left == 0 || e->done_seq != seen)
-        return;
-    if (a->lead.leads) {
-        dp_lead_sleep(e, &a->lead, left, d->cancel);
-        return;
-    }
-    if (!e->leader) {
-        dp_arm_locked(e);
-        if (dp_poll_locked(e) > 0 || e->done_seq != seen)
-            return;
-        dp_asleep(e, 1);
-        sleep_leader(e, left, d->cancel);
-    } else {
-        uint32_t seq = __atomic_load_n(&e->wake_seq, __ATOMIC_SEQ_CST);
-        dp_asleep(e, 1);
-        dp_unlock(e);
-        sleep_on_futex(e, seq, d);
-        dp_lock(e);
-    }
-    dp_asleep(e, -1);
-}
 
 /* ns later than t. */
 static struct timespec later(const struct timespec *t, uint32_t ns) {
@@ -256,10 +245,8 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
             clock_gettime(CLOCK_MONOTONIC, &now);
             if (deadline_left(d, &now) == 0)
                 return ETIMEDOUT;
-            if (turns == 1) {
-                a->sets_up = dp_tokens_set_up(e, a->qts, a->n);
-                spinning &= !a->sets_up || e->cfg.wait_mode == DP_WAIT_SPIN;
-            }
+            if (turns == 1 && e->cfg.wait_mode == DP_WAIT_ADAPTIVE)
+                spinning = !dp_tokens_set_up(e, a->qts, a->n);
             patient = turns > 1 &&
                       (now.tv_sec > spin_until.tv_sec ||
                        (now.tv_sec == spin_until.tv_sec && now.tv_nsec >= spin_until.tv_nsec));
@@ -277,7 +264,7 @@ static int wait_for(struct dp_engine *e, struct awaited *a, struct deadline *d) 
                 dp_pause();
             dp_lock(e);
         } else {
-            sleep_once(e, a, d, seen);
+            sleep_once(e, d, seen);
             turns = 32; /* look at the clock after each sleep */
         }
     }
@@ -292,9 +279,8 @@ static int wait_locked(struct dp_engine *e, struct awaited *a, struct deadline *
     int rc = e->alive ? wait_for(e, a, d) : EINVAL;
     if (DP_UNLIKELY(!TAILQ_EMPTY(&e->dirty)))
         dp_poll_settle(e); /* there was no poll, which does it */
-    dp_hand_over(e);
+    hand_over(e);
     dp_unlock(e);
-    dp_lead_end(e, &a->lead);
     dp_cancel_back(d->cancel);
     return rc;
 }

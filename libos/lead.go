@@ -13,7 +13,7 @@ import (
 )
 
 // watch is who waits for the events of a loop's channel: the loop's own goroutine, or a leader, a
-// goroutine or a thread of a C program that waits for a connection to be set up.
+// goroutine that waits for a connection to be set up.
 type watch struct {
 	led    bool
 	asleep atomic.Bool // the leader sleeps, or is about to; read without the lock
@@ -104,36 +104,6 @@ func (e *Engine) waitLeading(ctx context.Context, qts []datapath.Token, r *datap
 		worked = events && l.enter() && l.takeOne(true, false)
 	}
 }
-
-// TakeWatch has a thread that waits for connections outside Go watch the event channel, as Wait
-// would: until LeaveWatch it sleeps until one of two descriptors can be read. events says that
-// Turn has something to do; interrupt is an eventfd, which it reads. EBUSY: somebody watches
-// already, or nobody can.
-func (e *Engine) TakeWatch() (events, interrupt int, err error) {
-	if !e.loop.lead() {
-		return -1, -1, syscall.EBUSY
-	}
-	events, interrupt, err = e.loop.ch.WatchFDs()
-	if err != nil {
-		e.loop.unlead()
-	}
-	return events, interrupt, err
-}
-
-// Turn takes an event, if there is one, for who has the watch, and does what follows. EIO: the
-// process has been aborted.
-func (e *Engine) Turn() error {
-	for l := e.loop; l.enter(); {
-		// A job takes so long that the next event is there, as a rule.
-		if !l.takeOne(true, false) {
-			return nil
-		}
-	}
-	return syscall.EIO
-}
-
-// LeaveWatch gives the watch back.
-func (e *Engine) LeaveWatch() { e.loop.unlead() }
 
 // over says why nobody should wait any longer, if so.
 func (e *Engine) over(ctx context.Context) error {

@@ -81,11 +81,6 @@ func (ch *eventChannel) TakeWatch() bool { return ch.read.take() == nil }
 // Await implements [EventChannel].
 func (ch *eventChannel) Await() (events bool) { return ch.read.await() }
 
-// WatchFDs implements [EventChannel].
-func (ch *eventChannel) WatchFDs() (events, interrupt int, err error) {
-	return ch.read.fd, ch.read.intr, nil
-}
-
 // Interrupt implements [EventChannel].
 func (ch *eventChannel) Interrupt() { ch.read.interrupt() }
 

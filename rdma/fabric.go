@@ -47,10 +47,6 @@ type EventChannel interface {
 	// Await blocks the calling thread until events may be waiting, which events says, or until
 	// Interrupt. Only who has taken the watch calls it, and need not be the loop.
 	Await() (events bool)
-	// WatchFDs are what Await waits for, for a thread that waits in code other than Go's: events
-	// can be read when events may be waiting, and interrupt, an eventfd, after Interrupt; whoever
-	// sees that reads it. Only who has taken the watch uses them. An error: there are none.
-	WatchFDs() (events, interrupt int, err error)
 	// Interrupt ends the Await that is under way, or the next one. It may be called by
 	// anybody, at any time before Close.
 	Interrupt()

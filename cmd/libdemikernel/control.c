@@ -1,8 +1,7 @@
 /*
  * The control plane's demi_* functions: everything that happens once per connection or once
  * per process. Each checks what can be checked without Go and calls the export of the same
- * name; those of the data plane are in datapath/demi.c and never enter Go, but for waits for
- * connections, see lead.c.
+ * name; those of the data plane are in datapath/demi.c and never enter Go.
  *
  * Before the first demi_init, and in a forked child, every call answers ENOSYS from here:
  * in a child a call into Go would wait for ever for threads that it does not have.

@@ -2,10 +2,9 @@
 // include/demi, built by scripts/build-lib.sh (go build -buildmode=c-shared).
 //
 // The exported demi_* symbols are C functions. Those of the data plane are in package
-// datapath and never enter Go, but for a wait for connections, which lead.c gives the means to. The
-// others are here: control.c and init.c check what can be checked in C and call the Go exports of
-// export.go, whose private names (catmint_go_*) the version script libdemikernel.map hides with
-// everything else.
+// datapath and never enter Go. The others are here: control.c and init.c check what can be
+// checked in C and call the Go exports of export.go, whose private names (catmint_go_*) the
+// version script libdemikernel.map hides with everything else.
 //
 // What lives here: translation between C and package libos, and the duties towards a
 // program that knows nothing of Go: no panic reaches it (package guard), a forked child gets

@@ -141,40 +141,6 @@ func catmint_go_connect(qd C.int, addr unsafe.Pointer, size C.uint, qtOut *C.uin
 	})
 }
 
-// The watch over an engine's CM events, for a thread in demi_wait: see lead.c.
-
-//export catmint_go_take_watch
-func catmint_go_take_watch(engine unsafe.Pointer, events, interrupt *C.int) C.int {
-	return watch(engine, func(e *libos.Engine) error {
-		ev, intr, err := e.TakeWatch()
-		if err == nil {
-			*events, *interrupt = C.int(ev), C.int(intr)
-		}
-		return err
-	})
-}
-
-//export catmint_go_turn
-func catmint_go_turn(engine unsafe.Pointer) C.int { return watch(engine, (*libos.Engine).Turn) }
-
-//export catmint_go_leave_watch
-func catmint_go_leave_watch(engine unsafe.Pointer) {
-	_ = watch(engine, func(e *libos.Engine) error {
-		e.LeaveWatch()
-		return nil
-	})
-}
-
-func watch(engine unsafe.Pointer, f func(*libos.Engine) error) C.int {
-	return C.int(program.guard.Call("demi_wait", func() error {
-		e, err := program.engine(datapath.EngineFromHandle(engine))
-		if err != nil {
-			return err
-		}
-		return f(e)
-	}))
-}
-
 //export catmint_go_close
 func catmint_go_close(qd C.int) C.int {
 	return call("demi_close", qd, (*libos.Socket).Close)

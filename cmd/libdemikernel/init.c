@@ -13,7 +13,6 @@
 #include "../../include/demi/libos.h"
 #include "../../datapath/process.h"
 #include "_cgo_export.h"
-#include "lead.h"
 
 /*
  * Programs that simply return from main expect what TCP would do: the peer still gets every
@@ -78,7 +77,6 @@ int demi_init(const struct demi_args *args) {
                     stderr);
         return rc;
     }
-    catmint_provide_lead();
     rc = catmint_go_init(&engine);
     if (rc != 0)
         return rc;

@@ -89,11 +89,6 @@ func TestEngineWaiting(t *testing.T) {
 	ctest.Run(t, engineProgram(t, "engine_wait_test.c"), ctest.Address, ctest.Thread)
 }
 
-func TestEngineThreadsThatWaitForConnections(t *testing.T) {
-	t.Parallel()
-	ctest.Run(t, engineProgram(t, "engine_lead_test.c"), ctest.Address, ctest.Thread)
-}
-
 func TestEngineKeepalive(t *testing.T) {
 	t.Parallel()
 	ctest.Run(t, engineProgram(t, "engine_keepalive_test.c"), ctest.Address)

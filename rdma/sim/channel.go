@@ -21,7 +21,6 @@ type channel struct {
 	ids    map[*id]struct{}
 	queue  []queued
 	taken  bool // see TakeWatch
-	fds    *watchFDs
 	closed bool
 }
 
@@ -94,10 +93,6 @@ func (ch *channel) Interrupt() {
 	case ch.intr <- struct{}{}:
 	default:
 	}
-	n := ch.host.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	ch.fds.ring(interruptFD)
 }
 
 // Wake implements [rdma.EventChannel].
@@ -124,7 +119,6 @@ func (ch *channel) GetEvent() (rdma.Event, bool, error) {
 		}
 	}
 	ch.queue = nil
-	ch.fds.drain()
 	return rdma.Event{}, false, nil
 }
 
@@ -166,7 +160,6 @@ func (ch *channel) Close() error {
 	}
 	ch.closed = true
 	ch.queue = nil
-	ch.fds.close()
 	ch.host.channels = slices.DeleteFunc(ch.host.channels, func(c *channel) bool { return c == ch })
 	n.chans--
 	ch.rec.Close()
@@ -176,7 +169,6 @@ func (ch *channel) Close() error {
 // push appends an event and wakes the loop.
 func (ch *channel) push(q queued) {
 	ch.queue = append(ch.queue, q)
-	ch.fds.ring(eventsFD)
 	select {
 	case ch.ready <- struct{}{}:
 	default:

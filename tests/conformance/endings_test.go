@@ -82,7 +82,7 @@ func TestAPanicInsideTheLibraryIsAnErrnoAndOneLine(t *testing.T) {
 	dir := folder(t)
 	for _, place := range []string{
 		"demi_init", "demi_socket", "demi_bind", "demi_listen", "demi_accept", "demi_connect", "demi_close",
-		"demi_setsockopt", "demi_getsockopt", "demi_getsockname", "demi_getpeername", "demi_wait", "exit",
+		"demi_setsockopt", "demi_getsockopt", "demi_getsockname", "demi_getpeername", "exit",
 		"event loop", "event loop, later", "worker", "notices", "housekeeper", "completion channels", "delivery", "close",
 	} {
 		t.Run(place, func(t *testing.T) {

@@ -13,8 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What happens once per message never enters Go. A wait for connects or accepts alone does, through
-// pointers that datapath/lead.c calls for such tokens only (datapath/ctest, engine_lead_test.c).
+// What happens once per message never enters Go.
 var dataPlane = []string{
 	"demi_pop", "demi_push", "demi_pushto", "demi_sgaalloc", "demi_sgafree",
 	"demi_wait", "demi_wait_any", "demi_wait_next_n",
@@ -100,8 +99,7 @@ func TestCallsOfTheDataPlaneNeverEnterGo(t *testing.T) {
 }
 
 // Calls through pointers (verbs, the slow operations) cannot be followed by name. They do
-// not lead into Go because no C function whose address could be in such a table does, but for those
-// of lead.c.
+// not lead into Go because no C function whose address could be in such a table does.
 func TestOnlyTheControlPlanesShimsLeadIntoGo(t *testing.T) {
 	folder(t)
 	refs, err := references()
@@ -121,8 +119,8 @@ func TestOnlyTheControlPlanesShimsLeadIntoGo(t *testing.T) {
 	require.Empty(t, unexpected)
 }
 
-// What leads into Go besides the demi_* functions: our exports, what a thread calls that waits for
-// connections, the exit handler, and cgo's own machinery.
+// What leads into Go besides the demi_* functions: our exports, the exit handler, and cgo's
+// own machinery.
 var mayEnterGo = []string{
-	"catmint_go_", "catmint_lead_", "deliver_at_exit", "install_exit_handler", "crosscall2", "_cgoexp_", "_cgo_", "x_cgo_", "_rt0_", "runtime",
+	"catmint_go_", "deliver_at_exit", "install_exit_handler", "crosscall2", "_cgoexp_", "_cgo_", "x_cgo_", "_rt0_", "runtime",
 }

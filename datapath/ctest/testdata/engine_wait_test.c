@@ -199,6 +199,52 @@ static void a_timeout_is_waited_out(void) {
     }
 }
 
+static void *waits_for(void *arg) {
+    demi_qtoken_t qt = *(demi_qtoken_t *)arg;
+    demi_qresult_t qr = wait_ok(qt);
+    if (qr.qr_opcode == DEMI_OPC_POP) {
+        demi_sgarray_t sga = qr.qr_value.sga;
+        CHECK_EQ(dp_sgafree(dp_engine_of_token(qt), &sga), 0);
+    }
+    return NULL;
+}
+
+/* Milliseconds until a thread that waits for qt has gone to sleep. */
+static int64_t ms_until_asleep(struct side *s, demi_qtoken_t *qt, pthread_t *t) {
+    struct timespec before, after;
+    uint32_t sleepers;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    CHECK_EQ(pthread_create(t, NULL, waits_for, qt), 0);
+    do {
+        sched_yield();
+        dp_mutex_lock(&s->engine->lock);
+        sleepers = s->engine->sleepers;
+        dp_mutex_unlock(&s->engine->lock);
+    } while (sleepers == 0);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    return (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+}
+
+static void who_waits_for_connections_alone_does_not_spin(void) {
+    const uint32_t spin_ms = 2000;
+    struct setup u = threaded(DP_WAIT_ADAPTIVE);
+    struct world w;
+    pthread_t t;
+    demi_qtoken_t qt;
+    u.engine.spin_ns = spin_ms * 1000000;
+    world_open(&w, u);
+    qt = control_token(&w.a);
+    CHECK(ms_until_asleep(&w.a, &qt, &t) < spin_ms);
+    CHECK_EQ(dp_token_complete(qt, DEMI_OPC_CONNECT, 0, NULL), 0);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    /* A message may come at any time. */
+    qt = must_pop(&w.a);
+    CHECK(ms_until_asleep(&w.a, &qt, &t) >= spin_ms);
+    must_succeed(must_push(&w.b, 64, 1, 0), DEMI_OPC_PUSH);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    world_close(&w);
+}
+
 static void the_housekeeper_arms_only_when_there_is_nothing_to_do(void) {
     struct world w;
     struct setup u = world_defaults();
@@ -569,6 +615,7 @@ int main(int argc, char **argv) {
         TEST(wait_next_n_waits_for_all_or_gives_what_there_is),
         TEST(a_watched_token_gives_one_notice_and_is_kept_for_its_watcher),
         TEST(a_timeout_is_waited_out),
+        TEST(who_waits_for_connections_alone_does_not_spin),
         TEST(the_housekeeper_arms_only_when_there_is_nothing_to_do),
         TEST(no_wake_up_is_lost_among_many_waiters),
         TEST(waiters_on_one_engine_share_its_completions),

@@ -50,19 +50,6 @@ static void ends(const char *what, demi_qtoken_t qt) {
         (void)demi_sgafree(&qr.qr_value.sga);
 }
 
-/* Waits for a token a little: 0, or EIO if it ends with that. */
-static int still_pending(demi_qtoken_t qt) {
-    const struct timespec some = {.tv_nsec = 20000000};
-    demi_qresult_t qr;
-    int err = demi_wait(&qr, qt, &some);
-
-    if (err == ETIMEDOUT)
-        return 0;
-    MUST("demi_wait", err, 0);
-    MUST("the operation", qr.qr_opcode == DEMI_OPC_FAILED ? (int)qr.qr_ret : 0, EIO);
-    return EIO;
-}
-
 /* Every call that enters Go, each token waited for; and traffic. */
 static void use_everything(const struct pair *p) {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr = p->at.sin_addr};
@@ -88,9 +75,6 @@ static void use_everything(const struct pair *p) {
     if (mild("demi_socket", demi_socket(&client, AF_INET, SOCK_STREAM, 0)) == 0) {
         demi_qtoken_t accepting = 0;
         int accepted = mild("demi_accept", demi_accept(&accepting, p->listener));
-        /* Nobody comes for now: the thread watches for who does. */
-        if (accepted == 0 && still_pending(accepting) != 0)
-            accepted = EIO;
         if (mild("demi_connect",
                  demi_connect(&qt, client, (struct sockaddr *)&p->at, sizeof(p->at))) == 0)
             ends("connect", qt);
