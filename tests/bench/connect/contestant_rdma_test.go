@@ -5,6 +5,7 @@ package connect
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -78,9 +79,9 @@ func libosConnect() error {
 		}
 		// Whoever gave the command shall come to rest, and the scheduler, which has been woken by it:
 		// what that takes is no part of a connection. In a system call, as the others wait.
-		some := unix.NsecToTimespec(2 * time.Millisecond.Nanoseconds())
-		if err := unix.Nanosleep(&some, nil); err != nil {
-			return err
+		left := unix.NsecToTimespec(2 * time.Millisecond.Nanoseconds())
+		for errors.Is(unix.Nanosleep(&left, &left), unix.EINTR) {
+			continue // the runtime's signals
 		}
 		start := time.Now()
 		s, err := e.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
