@@ -275,7 +275,7 @@ func (c *conn) createID() error {
 	if c.id != nil {
 		return nil
 	}
-	id, err := c.d.loop.createID()
+	id, err := c.d.loop.ch.CreateID()
 	if err != nil {
 		return err
 	}

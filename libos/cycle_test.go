@@ -140,11 +140,6 @@ func cycles(t *testing.T, a, b *node, server netip.Addr, n int, objects func() (
 	rest := func() state {
 		a.quiesce(t)
 		b.quiesce(t)
-		// The id for the next connect is there in either case, and not only if it was in time.
-		require.NoError(t, a.e.loop.call(func() error {
-			a.e.loop.prepare()
-			return nil
-		}))
 		others, regions := objects()
 		s := state{others, regions, datapath.TakeCensus(), rdmatest.FDs(t), rdmatest.Goroutines()}
 		// Arenas stay, for the next connection: as many as were ever needed at once,

@@ -6,7 +6,6 @@ import (
 	"syscall"
 
 	"catmint/datapath"
-	"catmint/libos/connfsm"
 	"catmint/libos/hello"
 	"catmint/rdma"
 )
@@ -186,9 +185,6 @@ func (d *dataEndpoint) settle() {
 		}
 	}
 	d.refill()
-	if d.c.fsm.Role == connfsm.Active {
-		d.e.loop.prepare()
-	}
 }
 
 // refill has the pool replace the queue pair that is ours, once.

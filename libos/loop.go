@@ -39,7 +39,6 @@ type loop struct {
 	soon   *soon // takes a turn for what is for later
 
 	owners map[rdma.ID]cmOwner // turn only
-	spare  rdma.ID             // turn only; made ahead for the next connect, nil: there is none
 	onErr  func(error)         // turn only; an error of the channel itself
 	jobs   jobs                // turn only
 }
@@ -286,22 +285,6 @@ func (l *loop) takeEvent() {
 	}
 }
 
-// createID makes an id, unless one has been made ahead.
-func (l *loop) createID() (rdma.ID, error) {
-	if id := l.spare; id != nil {
-		l.spare = nil
-		return id, nil
-	}
-	return l.ch.CreateID()
-}
-
-// prepare makes an id for the next connect. If that cannot be, the next connect says so.
-func (l *loop) prepare() {
-	if l.spare == nil {
-		l.spare, _ = l.ch.CreateID()
-	}
-}
-
 // closeID destroys an id and forgets its owner.
 func (l *loop) closeID(id rdma.ID) error {
 	delete(l.owners, id)
@@ -316,9 +299,6 @@ func (l *loop) stop() error {
 	l.ch.Wake()
 	<-l.done
 	err := l.soon.stop()
-	if l.spare != nil {
-		err = errors.Join(err, l.spare.Close())
-	}
 	l.mu.Lock() // nobody interrupts any more
 	defer l.mu.Unlock()
 	return errors.Join(err, l.ch.Close())

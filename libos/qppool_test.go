@@ -239,6 +239,11 @@ func TestAQueuePairThatCannotBeMovedEndsTheConnect(t *testing.T) {
 				require.Contains(t, ce.Detail, "CONNECT_ERROR -12")
 				require.Eventually(t, func() bool { return p.b.p.Stats().Lost == 1 }, patience, time.Millisecond)
 
+				// What ends moves queue pairs, and so does who fills a pool.
+				p.a.quiesce(t)
+				p.b.quiesce(t)
+				p.a.awaitPool(t, pool)
+				p.b.awaitPool(t, pool)
 				require.True(t, p.hosts[1].FailVerbs("simb", sim.CallModifyQP, nth, 1, syscall.ENOMEM))
 				got, _ = p.a.mustFail(t, at)
 				require.Equal(t, syscall.ECONNREFUSED, got)

@@ -215,7 +215,11 @@ func TestWhoHasTakenTheDescriptorAloneHearsOfIt(t *testing.T) {
 		e.post()
 		require.True(t, receive(t, ended))
 		r.wake()
-		require.False(t, receive(t, waiting), "the netpoller does not see it")
+		if receive(t, waiting) { // an edge of before that was late, and which cannot come again
+			go func() { waiting <- r.wait() }()
+			r.wake()
+			require.False(t, receive(t, waiting), "the netpoller does not see it")
+		}
 		require.True(t, r.await(), "it is still there")
 		r.leave()
 		require.True(t, r.wait(), "and is seen again")
