@@ -4,7 +4,8 @@
 //
 // What lives here: one topic a file, the types and their constants, the interfaces that
 // the control plane is written against ([Fabric] and what it makes), and the hardware
-// fabric behind them ([NewHardware]), which serves NICs and Soft-RoCE alike. It is the
+// fabric behind them ([NewHardware]), which serves NICs and Soft-RoCE alike, and moves the
+// queue pairs that ids have taken (taken_shim.h). It is the
 // only package that includes <rdma/rdma_cma.h>. Package rdma/sim implements the same
 // interfaces in process.
 //

@@ -3,6 +3,7 @@ package connfsm
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -183,6 +184,12 @@ func (w *world) happen(c Conn, ev Event) (Conn, error) {
 	}
 	before := c
 	next, acts := c.Step(ev)
+	// A room that another step has been in makes no difference.
+	var used Room
+	c.StepIn(&used, Event{Kind: Close})
+	if again, same := c.StepIn(&used, ev); again != next || !slices.Equal(same, acts) {
+		return next, fmt.Errorf("%s in %+v: actions %s, and %s in a used room", ev, before, joinActions(acts), joinActions(same))
+	}
 	if err := w.apply(next, acts); err != nil {
 		return next, fmt.Errorf("%s in %+v: actions %s: %w", ev, before, joinActions(acts), err)
 	}
